@@ -1,0 +1,21 @@
+//! Keypod: a key management and encryption sidecar.
+//!
+//! The layers, top to bottom; an arrow runs down only (the test `layering` holds this):
+//!
+//! ```text
+//! cli ─┐
+//!      ├─> app ─> http ─> service ─> limits, policy, keyring, envelope
+//! config, telemetry         keyring ─> policy::Permit, root, store, envelope, clock
+//!                           everything ─> secret, names
+//! ```
+
+#![warn(missing_docs)]
+
+pub mod clock;
+pub mod envelope;
+pub mod keyring;
+pub mod names;
+pub mod policy;
+pub mod root;
+pub mod secret;
+pub mod store;

@@ -1,0 +1,2 @@
+//! keypod
+fn main() {}

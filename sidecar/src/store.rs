@@ -1,0 +1,259 @@
+//! Keeps the rows: keys, their versions, wrapped secrets, usage counters, approvals.
+//!
+//! Depends on [`crate::names`], [`crate::secret::WrappedKey`] and [`crate::clock::UnixSeconds`]. Rows are
+//! useless without the root. Every change is insert-if-absent or compare-and-swap on a revision, so that two
+//! writers never overwrite each other unseen. One conformance suite (`store/conformance.rs`) runs over every
+//! store.
+
+pub mod sqlite;
+
+#[cfg(test)]
+pub(crate) mod conformance;
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::clock::UnixSeconds;
+use crate::names::{CallerName, KeyId, KeyName, KeyRef, KeyVersion, RootName};
+use crate::secret::WrappedKey;
+
+/// The four states of a key version (NIST SP 800-57 part 1, section 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionState {
+    /// Encrypts, if it is the primary version, and decrypts.
+    Enabled,
+    /// Decrypts only.
+    DecryptOnly,
+    /// Does neither, until it is enabled again.
+    Disabled,
+    /// Its wrapped secret is gone, for good.
+    Destroyed,
+}
+
+impl VersionState {
+    /// `enabled`, `decrypt_only`, `disabled` or `destroyed`: as in API.md and in the rows.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::DecryptOnly => "decrypt_only",
+            Self::Disabled => "disabled",
+            Self::Destroyed => "destroyed",
+        }
+    }
+
+    /// The state with this spelling.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        [Self::Enabled, Self::DecryptOnly, Self::Disabled, Self::Destroyed]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+    }
+}
+
+/// A version's secret under one root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrapping {
+    /// Which root wrapped it.
+    pub root: RootName,
+    /// The wrapped bytes.
+    pub wrapped: WrappedKey,
+}
+
+/// One key version as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionRecord {
+    /// Its number.
+    pub version: KeyVersion,
+    /// What it may be used for.
+    pub state: VersionState,
+    /// When it was made.
+    pub created_at: UnixSeconds,
+    /// When a requested destruction becomes final; `None` if none is under way.
+    pub destroy_at: Option<UnixSeconds>,
+    /// Its secret under each root; empty once destroyed.
+    pub wrappings: Vec<Wrapping>,
+    /// Messages handed out for sealing so far: never fewer than were sealed.
+    pub messages_used: u64,
+    /// Plaintext bytes handed out for sealing so far: never fewer than were sealed.
+    pub bytes_used: u64,
+    /// Grows with every change of state or wrappings: what compare-and-swap compares. Usage does not move it.
+    pub revision: u64,
+}
+
+/// A key's settings, chosen when it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySettings {
+    /// How long a version stays primary before the sidecar makes the next, in seconds; `None`: by request only.
+    pub rotation_period_s: Option<u64>,
+    /// Messages that one version may seal.
+    pub messages_max: u64,
+    /// Plaintext bytes that one version may seal.
+    pub bytes_max: u64,
+}
+
+/// One key with all its versions, as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// Its random id.
+    pub id: KeyId,
+    /// Its name: unique.
+    pub name: KeyName,
+    /// When it was made.
+    pub created_at: UnixSeconds,
+    /// Its settings.
+    pub settings: KeySettings,
+    /// The version that encrypts: the highest one.
+    pub primary: KeyVersion,
+    /// All versions, ascending.
+    pub versions: Vec<VersionRecord>,
+}
+
+impl KeyRecord {
+    /// The record of one version.
+    #[must_use]
+    pub fn version(&self, version: KeyVersion) -> Option<&VersionRecord> {
+        self.versions.iter().find(|record| record.version == version)
+    }
+}
+
+/// A change to one version, applied whole or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VersionChange {
+    /// Sets the state and clears nothing else. Never to [`VersionState::Destroyed`].
+    State(VersionState),
+    /// Disables the version and notes when its destruction becomes final.
+    ScheduleDestroy(UnixSeconds),
+    /// Takes the destruction back; the version stays disabled.
+    CancelDestroy,
+    /// Destroys it now: state destroyed, every wrapping deleted.
+    Destroy,
+    /// Replaces its wrappings.
+    Wrappings(Vec<Wrapping>),
+}
+
+/// How much use was handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Messages.
+    pub messages: u64,
+    /// Plaintext bytes.
+    pub bytes: u64,
+}
+
+/// A request to destroy a key version that waits for a second person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approval {
+    /// Its random id, 32 hexadecimal digits.
+    pub id: String,
+    /// What is to be destroyed.
+    pub key: KeyRef,
+    /// Who asked.
+    pub requested_by: CallerName,
+    /// When they asked.
+    pub requested_at: UnixSeconds,
+    /// Until when a second person may approve.
+    pub expires_at: UnixSeconds,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// It cannot be reached, is locked by somebody else for too long, or its disk is full.
+    #[error("the key store cannot be used: {reason}")]
+    Unavailable {
+        /// What went wrong, in words for an operator.
+        reason: String,
+    },
+    /// There is a key or row of that name already.
+    #[error("there is one already")]
+    Exists,
+    /// There is no such row.
+    #[error("there is no such row")]
+    Missing,
+    /// Somebody else changed the row since it was read.
+    #[error("the row has changed since it was read")]
+    Conflict,
+    /// What it holds is damaged, or not Keypod's.
+    #[error("the key store is damaged or is not Keypod's: {reason}")]
+    Corrupt {
+        /// What was found, and what to do.
+        reason: String,
+    },
+    /// Another sidecar has it open.
+    #[error("{reason}")]
+    InUse {
+        /// Who has it, and what to do.
+        reason: String,
+    },
+}
+
+/// A place for the rows. Every method is one transaction; what it returns is on disk.
+#[async_trait]
+pub trait KeyStore: Send + Sync + fmt::Debug {
+    /// Adds a key with its first version. [`StoreError::Exists`] if the name or the id is taken.
+    async fn insert_key(&self, key: &KeyRecord) -> Result<(), StoreError>;
+
+    /// The key of this name.
+    async fn key_by_name(&self, name: &KeyName) -> Result<Option<KeyRecord>, StoreError>;
+
+    /// The key with this id.
+    async fn key_by_id(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError>;
+
+    /// All keys, by name.
+    async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError>;
+
+    /// Adds `version` and makes it primary, if `expected_primary` still is. Returns
+    /// [`StoreError::Conflict`] if it is not, [`StoreError::Missing`] without the key.
+    async fn insert_version(
+        &self,
+        key: KeyId,
+        expected_primary: KeyVersion,
+        version: &VersionRecord,
+    ) -> Result<(), StoreError>;
+
+    /// Applies `change` if the version's revision is still `expected_revision`, and raises the revision.
+    async fn update_version(
+        &self,
+        key: KeyRef,
+        expected_revision: u64,
+        change: &VersionChange,
+    ) -> Result<(), StoreError>;
+
+    /// Adds `block` to the version's usage, in one step and capped at `limit`, and returns what was granted:
+    /// per counter `min(block, limit - used)`, possibly zero.
+    async fn reserve_usage(
+        &self,
+        key: KeyRef,
+        block: Usage,
+        limit: Usage,
+    ) -> Result<Usage, StoreError>;
+
+    /// Gives back what was reserved and never used: at an orderly shutdown.
+    async fn return_usage(&self, key: KeyRef, unused: Usage) -> Result<(), StoreError>;
+
+    /// Notes that `approval` waits. [`StoreError::Exists`] if one waits for that version already and has not
+    /// expired at `now`; an expired one is replaced.
+    async fn insert_approval(
+        &self,
+        approval: &Approval,
+        now: UnixSeconds,
+    ) -> Result<(), StoreError>;
+
+    /// The approvals that wait and have not expired at `now`, oldest first.
+    async fn list_approvals(&self, now: UnixSeconds) -> Result<Vec<Approval>, StoreError>;
+
+    /// Removes the approval and returns it, if it is there: two that take it at once cannot both have it.
+    async fn take_approval(&self, id: &str) -> Result<Option<Approval>, StoreError>;
+
+    /// Whether the store answers and can be written: for health.
+    async fn check(&self) -> Result<(), StoreError>;
+
+    /// Flushes and closes; every later call fails with [`StoreError::Unavailable`].
+    async fn close(&self);
+
+    /// `sqlite`, later `postgres`: for the log and `/v1/status`.
+    fn kind(&self) -> &'static str;
+}
