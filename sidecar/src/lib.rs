@@ -12,6 +12,7 @@
 #![warn(missing_docs)]
 
 pub mod clock;
+pub mod config;
 pub mod envelope;
 pub mod keyring;
 pub mod names;

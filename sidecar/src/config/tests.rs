@@ -1,0 +1,93 @@
+use super::*;
+
+const SMALLEST: &str = r#"
+    [root.local]
+    key_file = "root.key"
+    [store]
+    sqlite = "keys.db"
+"#;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, "keypod.toml", []).map_err(|error| error.to_string())
+}
+
+fn with_variable(name: &str, value: &str) -> Result<Config, String> {
+    Config::parse(SMALLEST, "keypod.toml", [(name.to_owned(), value.to_owned())])
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_smallest_configuration_has_the_documented_defaults() {
+    let config = parse(SMALLEST).unwrap();
+    assert_eq!(config.listen.tcp, Some("127.0.0.1:7480".parse().unwrap()));
+    assert_eq!(config.listen.unix.unwrap().mode, 0o660);
+    assert_eq!(config.cache.refresh_after.as_secs(), 300);
+    assert_eq!(config.keys.messages_max, 1 << 32);
+    assert!(config.callers.is_empty());
+}
+
+#[test]
+fn an_unknown_setting_is_refused_and_the_nearest_one_named() {
+    let error = parse(&format!("{SMALLEST}\n[cache]\nidle_evct = \"1m\"")).unwrap_err();
+    assert!(error.contains("`cache.idle_evct`") && error.contains("`cache.idle_evict`"), "{error}");
+    let error = with_variable("KEYPOD_LISTEN__TPC", "off").unwrap_err();
+    assert!(error.contains("`listen.tpc`") && error.contains("`listen.tcp`"), "{error}");
+    assert!(error.contains("the environment"), "{error}");
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    assert_eq!(with_variable("KEYPOD_LISTEN__TCP", "off").unwrap().listen.tcp, None);
+    let config = with_variable("KEYPOD_CACHE__PRELOAD", "[\"a\", \"b\"]").unwrap();
+    assert_eq!(config.cache.preload.len(), 2);
+    let config = with_variable("KEYPOD_ROOT__LOCAL__KEY_FILE", "/other").unwrap();
+    assert_eq!(config.local_root, LocalRootSettings::KeyFile("/other".into()));
+}
+
+#[test]
+fn variables_without_a_section_are_left_alone() {
+    assert!(with_variable("KEYPOD_SERVICE_HOST", "10.0.0.1").is_ok());
+    assert!(with_variable("KEYPOD_PORT", "tcp://10.0.0.1:80").is_ok());
+}
+
+#[test]
+fn a_data_plane_address_that_is_not_loopback_is_refused() {
+    for address in ["0.0.0.0:7480", "10.0.0.1:7480", "[::]:7480"] {
+        let error = with_variable("KEYPOD_LISTEN__TCP", address).unwrap_err();
+        assert!(error.contains("loopback only"), "{error}");
+    }
+    assert!(with_variable("KEYPOD_LISTEN__HEALTH", "0.0.0.0:7481").is_ok());
+}
+
+#[test]
+fn values_that_cannot_work_are_refused_with_the_setting_named() {
+    for (variable, value, setting) in [
+        ("KEYPOD_LISTEN__TCP", "localhost", "listen.tcp"),
+        ("KEYPOD_LISTEN__UNIX_MODE", "0666", "listen.unix_mode"),
+        ("KEYPOD_CACHE__REFRESH_AFTER", "soon", "cache.refresh_after"),
+        ("KEYPOD_CACHE__ENCRYPT_STALE_MAX", "1m", "cache.encrypt_stale_max"),
+        ("KEYPOD_LIMITS__IN_FLIGHT_MAX", "0", "limits.in_flight_max"),
+        ("KEYPOD_LIMITS__BODY_MEMORY_BYTES_MAX", "5", "limits.body_memory_bytes_max"),
+        ("KEYPOD_MEMORY__REQUIRE", "best", "memory.require"),
+        ("KEYPOD_ROOT__LOCAL__SALT_FILE", "s", "root.local"),
+    ] {
+        let error = with_variable(variable, value).unwrap_err();
+        assert!(error.contains(setting), "{variable}: {error}");
+    }
+    assert!(parse("not toml at all").unwrap_err().contains("keypod.toml"));
+    assert!(parse("[store]\nsqlite = \"x\"").unwrap_err().contains("root"));
+}
+
+#[test]
+fn a_caller_has_one_kind_of_credential_and_known_operations() {
+    let caller = |lines: &str| parse(&format!("{SMALLEST}\n[[callers]]\nname = \"a\"\n{lines}"));
+    let good = caller("uid = 1000\noperations = [\"encrypt\"]\nkeys = [\"x*\"]").unwrap();
+    assert_eq!(
+        good.callers.first().unwrap().credential,
+        Credential::Peer { uid: 1000, gid: None }
+    );
+    assert!(caller("operations = [\"encrypt\"]").is_err());
+    assert!(caller("uid = 1\ntoken_file = \"t\"\noperations = []").is_err());
+    assert!(caller("uid = 1\noperations = [\"encript\"]").unwrap_err().contains("callers"));
+    assert!(caller("uid = 1\noperations = []\nkeys = [\"*x\"]").unwrap_err().contains("keys"));
+}
