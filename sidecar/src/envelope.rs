@@ -1,6 +1,11 @@
 //! Seals and opens messages: pure, synchronous, no I/O (FORMAT.md, to the byte).
 //!
-//! Depends on [`crate::names`] and [`crate::secret`] and on nothing above.
+//! Depends on [`crate::names`] and [`crate::secret`] and on nothing above. A message goes through four steps:
+//! [`Header::parse`] says which key version it wants, [`data_key`] derives from that version's secret, and
+//! [`open`] (or, segment by segment, [`SegmentOpener`]) compares the commitment and only then decrypts. Sealing
+//! is the same backwards. Never tells why an authentic-looking message did not open.
+//!
+//! Invariant: the bytes are those of `tests/vectors/v1` (test `vectors`, every intermediate value of them).
 
 mod aead;
 mod context;
@@ -8,11 +13,33 @@ mod derive;
 mod header;
 mod stream;
 mod text;
-
-pub use context::{Context, ContextError};
-pub use derive::data_key;
-pub use header::{FORMAT_OVERHEAD_BYTES, Header, MessageId, NotOurs, RandomUnavailable, Suite};
-pub use stream::{SEGMENT_BYTES, SegmentOpener, SegmentSealer};
-pub use text::{decode_text, encode_text};
+#[cfg(test)]
+mod vectors;
 
 pub use aead::{OpenFailed, open, seal};
+pub use context::{Context, ContextError};
+pub use derive::data_key;
+pub use header::{
+    FORMAT_OVERHEAD_BYTES, HEADER_BYTES, Header, MessageId, NotOurs, RandomUnavailable, Suite,
+    TAG_BYTES,
+};
+pub use stream::{
+    LastSegment, SEGMENT_BYTES, SealSegment, SegmentOpener, SegmentSealer, StreamError,
+};
+pub use text::{decode_text, encode_text, encode_text_into};
+
+/// More than the deepest of these operations uses in a release build (test
+/// `the_wiped_stack_is_deeper_than_what_is_used`).
+const WIPED_STACK_BYTES: usize = 8_192;
+
+/// Does `work` and then overwrites the stack that it used: values that move leave a copy behind, and the padded
+/// key block of `hmac` is not wiped by its owner.
+fn wiping_the_stack<T>(work: impl FnOnce() -> T) -> T {
+    #[inline(never)]
+    fn in_a_frame_below<T>(work: impl FnOnce() -> T) -> T {
+        work()
+    }
+    let done = in_a_frame_below(work);
+    zeroize::zeroize_stack::<WIPED_STACK_BYTES>();
+    done
+}

@@ -6,17 +6,20 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
-/// Bytes before the plaintext: the header of FORMAT.md.
-pub(crate) const HEADER_BYTES: usize = 71;
-/// Bytes after the plaintext: one AES-GCM-SIV tag.
-pub(crate) const TAG_BYTES: usize = 16;
+const HEADER_BYTES: usize = SealBuffer::HEADER_BYTES;
+const TAG_BYTES: usize = SealBuffer::TAG_BYTES;
 
 /// Plaintext on its way in: `[71 bytes for the header | plaintext | 16 bytes for the tag]`, allocated once.
 pub struct SealBuffer(Zeroizing<Vec<u8>>);
 
 impl SealBuffer {
+    /// Bytes before the plaintext: the header of FORMAT.md.
+    pub(crate) const HEADER_BYTES: usize = 71;
+    /// Bytes after the plaintext: one AES-GCM-SIV tag.
+    pub(crate) const TAG_BYTES: usize = 16;
+
     /// Room for exactly `plaintext_len` bytes, all zero.
     #[must_use]
     pub fn with_len(plaintext_len: usize) -> Self {
@@ -38,10 +41,12 @@ impl SealBuffer {
     }
 
     /// Shortens the plaintext to `plaintext_len`, if it is longer: for a decoder that knows the length only
-    /// when it has finished.
+    /// when it has finished. What is cut off is wiped: sealing gives the allocation away.
     pub fn truncate(&mut self, plaintext_len: usize) {
         if plaintext_len < self.plaintext_len() {
-            self.0.truncate(HEADER_BYTES + plaintext_len + TAG_BYTES);
+            let end = HEADER_BYTES + plaintext_len;
+            self.0.get_mut(end..).unwrap_or_default().zeroize();
+            self.0.truncate(end + TAG_BYTES);
         }
     }
 
