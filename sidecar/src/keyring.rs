@@ -1,1 +1,301 @@
-//! To come.
+//! Gives out data keys: for sealing the newest enabled version, for opening the one that a header names.
+//!
+//! Depends on [`crate::policy::Permit`], [`crate::root`], [`crate::store`], [`crate::envelope`] for the
+//! derivation, and [`crate::clock`] for the type of time, which is always an argument. It never sees a
+//! plaintext or a context. Every function that gives or changes a key wants a [`Permit`] for that key and
+//! action: to skip the check is a compile error.
+//!
+//! Invariants, each with the test that holds it (`keyring/tests.rs`):
+//! - one unwrap in flight per key version, whoever waits: `three_thousand_cold_requests_make_one_unwrap`;
+//! - a failed refresh never extends a bound: `a_failed_refresh_never_extends_a_bound`;
+//! - usage is reserved in the store before it is used: `a_crash_over_counts_and_never_under_counts`;
+//! - a version that is disabled or destroyed leaves memory at the next look: `a_disabled_version_is_wiped`.
+
+mod cache;
+mod error;
+mod flight;
+mod lifecycle;
+mod load;
+mod maintenance;
+mod rotation;
+mod status;
+mod usage;
+
+pub use error::KeyringError;
+pub use lifecycle::{Destruction, NewKey};
+pub use status::{CachedKeyStatus, KeyringStatus};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache::{Cache, CachedKey, CachedVersion, Purpose};
+use flight::Flights;
+use maintenance::Schedule;
+use usage::{Meter, Meters};
+
+use crate::clock::Now;
+use crate::names::{KeyId, KeyName, KeyRef, KeyVersion};
+use crate::policy::{Action, Permit};
+use crate::root::Root;
+use crate::secret::{Arena, DataKey};
+use crate::store::{KeyStore, VersionState};
+
+/// How the keyring caches, limits and destroys (KEYS.md, cache and outage contract).
+#[derive(Clone, Debug)]
+pub struct KeyringSettings {
+    /// What keeps two installations on one root apart: part of every wrapping's binding.
+    pub domain: String,
+    /// Look at the store's row again after this long, jittered.
+    pub refresh_after: Duration,
+    /// Unwrap again at the root after this long, jittered.
+    pub root_recheck: Duration,
+    /// How long a cached version encrypts while store or root cannot be reached.
+    pub encrypt_stale_max: Duration,
+    /// How long it decrypts.
+    pub decrypt_stale_max: Duration,
+    /// Unused versions leave memory after this long.
+    pub idle_evict: Duration,
+    /// Messages that a version may seal, where its key does not say.
+    pub messages_max: u64,
+    /// Plaintext bytes that a version may seal, where its key does not say.
+    pub bytes_max: u64,
+    /// How long a requested destruction can be taken back.
+    pub destroy_delay: Duration,
+    /// Whether a destruction waits for a second person.
+    pub second_person: bool,
+    /// How long it waits.
+    pub approval_expiry: Duration,
+}
+
+/// All keys of this sidecar. A clone is another handle to the same keyring.
+#[derive(Clone, Debug)]
+pub struct Keyring(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    settings: KeyringSettings,
+    root: Arc<dyn Root>,
+    store: Arc<dyn KeyStore>,
+    arena: Arena,
+    cache: Cache,
+    lookups: Flights<KeyLookup, Result<Arc<CachedKey>, KeyringError>>,
+    unwraps: Flights<KeyRef, Result<Arc<CachedVersion>, KeyringError>>,
+    meters: Meters,
+    schedule: Schedule,
+}
+
+/// How a key is looked up in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum KeyLookup {
+    Name(KeyName),
+    Id(KeyId),
+}
+
+/// A data key that may seal, and what it belongs to.
+#[derive(Debug)]
+pub struct SealingKey {
+    data_key: Arc<DataKey>,
+    key: Arc<CachedKey>,
+    meter: Arc<Meter>,
+}
+
+/// A data key that may open, and what it belongs to.
+#[derive(Debug)]
+pub struct OpeningKey {
+    data_key: Arc<DataKey>,
+    name: KeyName,
+    primary: KeyVersion,
+}
+
+impl SealingKey {
+    /// The key, for [`crate::envelope::seal`].
+    #[must_use]
+    pub fn data_key(&self) -> &DataKey {
+        &self.data_key
+    }
+
+    /// The name of the key.
+    #[must_use]
+    pub fn name(&self) -> &KeyName {
+        &self.key.record.name
+    }
+
+    /// The version that seals.
+    #[must_use]
+    pub fn version(&self) -> KeyVersion {
+        self.data_key.key().version
+    }
+}
+
+impl OpeningKey {
+    /// The key, for [`crate::envelope::open`].
+    #[must_use]
+    pub fn data_key(&self) -> &DataKey {
+        &self.data_key
+    }
+
+    /// The name of the key.
+    #[must_use]
+    pub fn name(&self) -> &KeyName {
+        &self.name
+    }
+
+    /// The version that opens.
+    #[must_use]
+    pub fn version(&self) -> KeyVersion {
+        self.data_key.key().version
+    }
+
+    /// Whether a newer version would seal today.
+    #[must_use]
+    pub fn rewrap_recommended(&self) -> bool {
+        self.version() < self.primary
+    }
+}
+
+impl Keyring {
+    /// A keyring over `root` and `store`, with nothing cached.
+    #[must_use]
+    pub fn new(
+        settings: KeyringSettings,
+        root: Arc<dyn Root>,
+        store: Arc<dyn KeyStore>,
+        arena: Arena,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            settings,
+            root,
+            store,
+            arena,
+            cache: Cache::default(),
+            lookups: Flights::default(),
+            unwraps: Flights::default(),
+            meters: Meters::default(),
+            schedule: Schedule::default(),
+        }))
+    }
+
+    /// The key that seals `messages` messages of `bytes` plaintext bytes together, counted against its limits.
+    /// A version whose limits are used up is rotated first.
+    ///
+    /// # Errors
+    /// [`KeyringError`]: no such key, its newest version is not enabled, or store or root cannot be reached and
+    /// the bound has passed.
+    pub async fn sealing_key(
+        &self,
+        permit: &Permit,
+        messages: u64,
+        bytes: u64,
+        now: Now,
+    ) -> Result<SealingKey, KeyringError> {
+        let name = permitted_key(permit, &[Action::Encrypt, Action::Rewrap])?;
+        let lookup = KeyLookup::Name(name.clone());
+        let mut key = self.key(&lookup, Purpose::Encrypt, now).await?;
+        let mut version = self.version(&key, key.record.primary, Purpose::Encrypt, now).await?;
+        if !self.charge(&key, &version.meter, messages, bytes).await? {
+            tracing::info!(key = %name, version = %key.record.primary, "usage limit reached: rotating");
+            self.rotate_from(&key.record, now).await?;
+            key = self.key(&lookup, Purpose::Encrypt, now).await?;
+            version = self.version(&key, key.record.primary, Purpose::Encrypt, now).await?;
+            if !self.charge(&key, &version.meter, messages, bytes).await? {
+                return Err(KeyringError::LimitTooSmall);
+            }
+        }
+        Ok(SealingKey {
+            data_key: Arc::clone(&version.data_key),
+            key,
+            meter: Arc::clone(&version.meter),
+        })
+    }
+
+    /// Counts `bytes` more plaintext bytes against a key that is sealing a stream. Whether the stream may go
+    /// on: once the version's limit is used up it may not.
+    ///
+    /// # Errors
+    /// [`KeyringError`] when the store cannot be reached for a further block.
+    pub async fn charge_stream(&self, key: &SealingKey, bytes: u64) -> Result<bool, KeyringError> {
+        self.charge(&key.key, &key.meter, 0, bytes).await
+    }
+
+    /// The name of the key with this id, so that policy can be asked about it; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`KeyringError::Store`] when the store cannot be reached and the bound has passed.
+    pub async fn key_name(&self, id: KeyId, now: Now) -> Result<Option<KeyName>, KeyringError> {
+        match self.key(&KeyLookup::Id(id), Purpose::Decrypt, now).await {
+            Ok(key) => Ok(Some(key.record.name.clone())),
+            Err(KeyringError::NoSuchKey) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The key that opens what `key_ref` sealed.
+    ///
+    /// # Errors
+    /// [`KeyringError`]: no such version, it is disabled or destroyed, or store or root cannot be reached and
+    /// the bound has passed.
+    pub async fn opening_key(
+        &self,
+        permit: &Permit,
+        key_ref: KeyRef,
+        now: Now,
+    ) -> Result<OpeningKey, KeyringError> {
+        let name = permitted_key(permit, &[Action::Decrypt, Action::Rewrap])?;
+        let key = self.key_with_version(key_ref, now).await?;
+        if key.record.name != *name {
+            return Err(KeyringError::WrongPermit);
+        }
+        let version = self.version(&key, key_ref.version, Purpose::Decrypt, now).await?;
+        Ok(OpeningKey {
+            data_key: Arc::clone(&version.data_key),
+            name: key.record.name.clone(),
+            primary: key.record.primary,
+        })
+    }
+
+    /// Unwraps the newest version of each of these keys, so that their first use does not wait.
+    ///
+    /// # Errors
+    /// The first key that could not be had, with why.
+    pub async fn preload(
+        &self,
+        names: &[KeyName],
+        now: Now,
+    ) -> Result<(), (KeyName, KeyringError)> {
+        use futures_util::{TryStreamExt, stream};
+        stream::iter(names.iter().cloned().map(Ok))
+            .try_for_each_concurrent(maintenance::CONCURRENT_MAX, |name| async move {
+                let warm = async {
+                    let key = self.key(&KeyLookup::Name(name.clone()), Purpose::Encrypt, now).await?;
+                    self.version(&key, key.record.primary, Purpose::Encrypt, now).await
+                };
+                warm.await.map(drop).map_err(|error| (name.clone(), error))
+            })
+            .await
+    }
+
+    /// Gives unused reservations back and wipes every key. The store stays open for its owner to close.
+    pub async fn close(&self) {
+        self.return_unused().await;
+        self.0.cache.clear();
+    }
+}
+
+/// The key that `permit` names, if it is for one of `actions`.
+fn permitted_key<'a>(permit: &'a Permit, actions: &[Action]) -> Result<&'a KeyName, KeyringError> {
+    match permit.key() {
+        Some(name) if actions.contains(&permit.action()) => Ok(name),
+        _ => Err(KeyringError::WrongPermit),
+    }
+}
+
+/// Whether a version in `state` may serve `purpose`.
+fn check_state(state: VersionState, purpose: Purpose) -> Result<(), KeyringError> {
+    match (state, purpose) {
+        (VersionState::Enabled, _) | (VersionState::DecryptOnly, Purpose::Decrypt) => Ok(()),
+        (VersionState::DecryptOnly | VersionState::Disabled, _) => {
+            Err(KeyringError::VersionDisabled)
+        }
+        (VersionState::Destroyed, _) => Err(KeyringError::VersionDestroyed),
+    }
+}

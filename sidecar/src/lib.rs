@@ -14,6 +14,7 @@
 pub mod clock;
 pub mod config;
 pub mod envelope;
+pub mod error_chain;
 pub mod keyring;
 pub mod names;
 pub mod policy;

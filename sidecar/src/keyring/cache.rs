@@ -1,0 +1,203 @@
+//! What is in memory: looked-up keys and unwrapped versions, each with the time of its last good look.
+//!
+//! Depends on [`crate::store`] for the rows and [`crate::secret`] for the keys. It does no I/O and holds its
+//! lock for look-ups alone. A failed refresh changes no time here, so it cannot extend a bound.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use super::KeyLookup;
+use super::usage::Meter;
+use crate::clock::Now;
+use crate::names::{KeyId, KeyName, KeyRef};
+use crate::secret::DataKey;
+use crate::store::{KeyRecord, VersionState};
+
+/// What a key is wanted for: the bounds differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To seal.
+    Encrypt,
+    /// To open, or to look at.
+    Decrypt,
+}
+
+/// A key's row as last seen in the store.
+#[derive(Debug)]
+pub(super) struct CachedKey {
+    pub(super) record: KeyRecord,
+    /// When the store last confirmed it.
+    pub(super) looked_at: Instant,
+    /// When to look again.
+    pub(super) refresh_at: Instant,
+    pub(super) used: LastUse,
+}
+
+/// An unwrapped version.
+#[derive(Debug)]
+pub(super) struct CachedVersion {
+    pub(super) data_key: Arc<DataKey>,
+    /// When the root last unwrapped it.
+    pub(super) unwrapped_at: Instant,
+    /// When to unwrap it again.
+    pub(super) recheck_at: Instant,
+    pub(super) used: LastUse,
+    pub(super) meter: Arc<Meter>,
+}
+
+/// When something was last used, in milliseconds after the time that it was made.
+#[derive(Debug)]
+pub(super) struct LastUse {
+    since: Instant,
+    millis: AtomicU64,
+}
+
+impl LastUse {
+    pub(super) fn at(now: Now) -> Self {
+        Self { since: now.monotonic, millis: AtomicU64::new(0) }
+    }
+
+    pub(super) fn touch(&self, now: Now) {
+        let millis = u64::try_from(now.since(self.since).as_millis()).unwrap_or(u64::MAX);
+        // Relaxed, and a load first: the common case writes nothing, so cores do not fight over the line.
+        if self.millis.load(Ordering::Relaxed) < millis {
+            self.millis.store(millis, Ordering::Relaxed);
+        }
+    }
+
+    fn last(&self) -> Instant {
+        self.since + Duration::from_millis(self.millis.load(Ordering::Relaxed))
+    }
+
+    /// The same last use, for what replaces this one.
+    pub(super) fn carry(&self) -> Self {
+        Self { since: self.since, millis: AtomicU64::new(self.millis.load(Ordering::Relaxed)) }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    tables: RwLock<Tables>,
+    pub(super) counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    names: HashMap<KeyName, KeyId>,
+    keys: HashMap<KeyId, Arc<CachedKey>>,
+    versions: HashMap<KeyRef, Arc<CachedVersion>>,
+}
+
+/// How often what happened since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) hits: AtomicU64,
+    pub(super) misses: AtomicU64,
+    pub(super) unwraps: AtomicU64,
+    pub(super) unwrap_failures: AtomicU64,
+    pub(super) lookups: AtomicU64,
+    pub(super) lookup_failures: AtomicU64,
+    pub(super) evictions: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Cache {
+    pub(super) fn key(&self, lookup: &KeyLookup) -> Option<Arc<CachedKey>> {
+        let tables = self.read();
+        let id = match lookup {
+            KeyLookup::Name(name) => tables.names.get(name)?,
+            KeyLookup::Id(id) => id,
+        };
+        tables.keys.get(id).cloned()
+    }
+
+    pub(super) fn version(&self, key_ref: KeyRef) -> Option<Arc<CachedVersion>> {
+        self.read().versions.get(&key_ref).cloned()
+    }
+
+    /// Takes in a key's row, and wipes those of its versions that may no longer be used.
+    pub(super) fn put_key(&self, mut key: CachedKey) -> Arc<CachedKey> {
+        let mut tables = self.write();
+        let id = key.record.id;
+        if let Some(known) = tables.keys.get(&id) {
+            // An older look that comes late does not undo a newer one.
+            if known.looked_at > key.looked_at {
+                return Arc::clone(known);
+            }
+            key.used = known.used.carry();
+        }
+        let key = Arc::new(key);
+        tables.names.insert(key.record.name.clone(), id);
+        tables.keys.insert(id, Arc::clone(&key));
+        let usable = |key_ref: &KeyRef| {
+            key.record.version(key_ref.version).is_some_and(|version| {
+                matches!(version.state, VersionState::Enabled | VersionState::DecryptOnly)
+            })
+        };
+        tables.versions.retain(|key_ref, _| key_ref.id != id || usable(key_ref));
+        key
+    }
+
+    pub(super) fn put_version(&self, key_ref: KeyRef, version: CachedVersion) -> Arc<CachedVersion> {
+        let version = Arc::new(version);
+        self.write().versions.insert(key_ref, Arc::clone(&version));
+        version
+    }
+
+    pub(super) fn drop_version(&self, key_ref: KeyRef) {
+        if self.write().versions.remove(&key_ref).is_some() {
+            Counters::count(&self.counters.evictions);
+        }
+    }
+
+    /// Drops a key and all its versions: the store no longer has it.
+    pub(super) fn drop_key(&self, id: KeyId) {
+        let mut tables = self.write();
+        tables.names.retain(|_, known| *known != id);
+        tables.keys.remove(&id);
+        tables.versions.retain(|key_ref, _| key_ref.id != id);
+    }
+
+    /// Drops what was not used for `idle`, and what is older than `stale_max` and so serves nobody.
+    pub(super) fn evict(&self, idle: Duration, stale_max: Duration, now: Now) {
+        let mut tables = self.write();
+        let before = tables.versions.len();
+        tables.versions.retain(|_, version| {
+            now.since(version.used.last()) < idle && now.since(version.unwrapped_at) <= stale_max
+        });
+        let evicted = before - tables.versions.len();
+        let Tables { names, keys, versions } = &mut *tables;
+        keys.retain(|id, key| {
+            now.since(key.used.last()) < idle || versions.keys().any(|key_ref| key_ref.id == *id)
+        });
+        names.retain(|_, id| keys.contains_key(id));
+        self.counters.evictions.fetch_add(evicted as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn keys(&self) -> Vec<Arc<CachedKey>> {
+        self.read().keys.values().cloned().collect()
+    }
+
+    pub(super) fn versions(&self) -> Vec<(KeyRef, Arc<CachedVersion>)> {
+        self.read().versions.iter().map(|(key_ref, version)| (*key_ref, Arc::clone(version))).collect()
+    }
+
+    pub(super) fn clear(&self) {
+        *self.write() = Tables::default();
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,228 @@
+//! Finds a key or a version in the cache, or loads it: the store first, then the root, one flight each.
+//!
+//! A cached copy serves within its bound, however the last refresh ended; past it, whoever asks waits for a
+//! load and gets its error. Plaintext never comes near this branch.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::cache::{CachedKey, CachedVersion, Counters, LastUse, Purpose};
+use super::{KeyLookup, Keyring, KeyringError, Shared, check_state};
+use crate::clock::Now;
+use crate::envelope;
+use crate::error_chain::error_chain;
+use crate::names::{KeyRef, KeyVersion};
+use crate::root::{Binding, RootError};
+use crate::secret::KeyVersionSecret;
+use crate::store::VersionRecord;
+
+/// A version that is not in a cached row is looked for in the store again at most this often: another pod may
+/// have just made it, and a forged header must not turn into load on the store.
+const UNKNOWN_VERSION_LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Keyring {
+    /// The key's row, at most as old as `purpose` allows.
+    pub(super) async fn key(
+        &self,
+        lookup: &KeyLookup,
+        purpose: Purpose,
+        now: Now,
+    ) -> Result<Arc<CachedKey>, KeyringError> {
+        let bound = self.0.stale_max(purpose);
+        if let Some(key) = self.0.cache.key(lookup)
+            && now.since(key.looked_at) <= bound
+        {
+            key.used.touch(now);
+            return Ok(key);
+        }
+        self.look_up(lookup.clone(), not_before(now, bound), now).await
+    }
+
+    /// The key's row, looked for again if the cached one does not know this version.
+    pub(super) async fn key_with_version(
+        &self,
+        key_ref: KeyRef,
+        now: Now,
+    ) -> Result<Arc<CachedKey>, KeyringError> {
+        let lookup = KeyLookup::Id(key_ref.id);
+        let key = self.key(&lookup, Purpose::Decrypt, now).await?;
+        let known = key.record.version(key_ref.version).is_some();
+        if known || now.since(key.looked_at) < UNKNOWN_VERSION_LOOK_AGAIN {
+            return Ok(key);
+        }
+        self.look_up(lookup, now.monotonic, now).await
+    }
+
+    /// The unwrapped version, at most as old as `purpose` allows.
+    pub(super) async fn version(
+        &self,
+        key: &CachedKey,
+        version: KeyVersion,
+        purpose: Purpose,
+        now: Now,
+    ) -> Result<Arc<CachedVersion>, KeyringError> {
+        let record = key.record.version(version).ok_or(KeyringError::NoSuchVersion)?;
+        check_state(record.state, purpose)?;
+        let key_ref = KeyRef { id: key.record.id, version };
+        let bound = self.0.stale_max(purpose);
+        if let Some(cached) = self.0.cache.version(key_ref)
+            && now.since(cached.unwrapped_at) <= bound
+        {
+            Counters::count(&self.0.cache.counters.hits);
+            cached.used.touch(now);
+            return Ok(cached);
+        }
+        Counters::count(&self.0.cache.counters.misses);
+        self.unwrap_version(key_ref, record, not_before(now, bound), now).await
+    }
+
+    /// Reads the key's row from the store, unless a row looked at since `not_before` is there by then.
+    pub(super) async fn look_up(
+        &self,
+        lookup: KeyLookup,
+        not_before: Instant,
+        now: Now,
+    ) -> Result<Arc<CachedKey>, KeyringError> {
+        let shared = Arc::clone(&self.0);
+        let wanted = lookup.clone();
+        let flight = self.0.lookups.join(lookup, move || async move {
+            match shared.cache.key(&wanted) {
+                Some(key) if key.looked_at >= not_before => Ok(key),
+                _ => shared.look_up_now(&wanted, now).await,
+            }
+        });
+        flight.await.unwrap_or(Err(KeyringError::Panicked))
+    }
+
+    /// Unwraps a version at the root, unless one unwrapped since `not_before` is there by then.
+    pub(super) async fn unwrap_version(
+        &self,
+        key_ref: KeyRef,
+        record: &VersionRecord,
+        not_before: Instant,
+        now: Now,
+    ) -> Result<Arc<CachedVersion>, KeyringError> {
+        let shared = Arc::clone(&self.0);
+        let record = record.clone();
+        let flight = self.0.unwraps.join(key_ref, move || async move {
+            match shared.cache.version(key_ref) {
+                Some(version) if version.unwrapped_at >= not_before => Ok(version),
+                _ => shared.unwrap_now(key_ref, &record, now).await,
+            }
+        });
+        flight.await.unwrap_or(Err(KeyringError::Panicked))
+    }
+}
+
+/// The earliest good look that is still within `bound`.
+fn not_before(now: Now, bound: Duration) -> Instant {
+    now.monotonic.checked_sub(bound).unwrap_or(now.monotonic)
+}
+
+impl Shared {
+    pub(super) fn stale_max(&self, purpose: Purpose) -> Duration {
+        match purpose {
+            Purpose::Encrypt => self.settings.encrypt_stale_max,
+            Purpose::Decrypt => self.settings.decrypt_stale_max,
+        }
+    }
+
+    pub(super) async fn look_up_now(
+        &self,
+        lookup: &KeyLookup,
+        now: Now,
+    ) -> Result<Arc<CachedKey>, KeyringError> {
+        Counters::count(&self.cache.counters.lookups);
+        let found = match lookup {
+            KeyLookup::Name(name) => self.store.key_by_name(name).await,
+            KeyLookup::Id(id) => self.store.key_by_id(*id).await,
+        };
+        let record = found.inspect_err(|error| {
+            Counters::count(&self.cache.counters.lookup_failures);
+            tracing::warn!(error = %error, "a key could not be looked up in the store");
+        })?;
+        let Some(record) = record else {
+            if let Some(known) = self.cache.key(lookup) {
+                tracing::warn!(key = %known.record.name, "the store no longer has this key: it is wiped");
+                self.cache.drop_key(known.record.id);
+            }
+            return Err(KeyringError::NoSuchKey);
+        };
+        Ok(self.cache.put_key(CachedKey {
+            record,
+            looked_at: now.monotonic,
+            refresh_at: now.monotonic + jittered(self.settings.refresh_after),
+            used: LastUse::at(now),
+        }))
+    }
+
+    async fn unwrap_now(
+        &self,
+        key_ref: KeyRef,
+        record: &VersionRecord,
+        now: Now,
+    ) -> Result<Arc<CachedVersion>, KeyringError> {
+        Counters::count(&self.cache.counters.unwraps);
+        match self.unwrap_secret(key_ref, record).await {
+            Ok(secret) => self.keep(key_ref, &secret, now),
+            Err(error) => {
+                Counters::count(&self.cache.counters.unwrap_failures);
+                let error = KeyringError::from(error);
+                if error.ends_the_key() {
+                    self.cache.drop_version(key_ref);
+                }
+                tracing::warn!(
+                    key_id = %key_ref.id, version = %key_ref.version,
+                    error = error_chain(&error), "a key version could not be unwrapped"
+                );
+                Err(error)
+            }
+        }
+    }
+
+    /// Derives the data key from a version's secret and caches it.
+    pub(super) fn keep(
+        &self,
+        key_ref: KeyRef,
+        secret: &KeyVersionSecret,
+        now: Now,
+    ) -> Result<Arc<CachedVersion>, KeyringError> {
+        let data_key = envelope::data_key(&self.arena, key_ref, secret, None)?;
+        let used = match self.cache.version(key_ref) {
+            Some(known) => known.used.carry(),
+            None => LastUse::at(now),
+        };
+        let version = CachedVersion {
+            data_key: Arc::new(data_key),
+            unwrapped_at: now.monotonic,
+            recheck_at: now.monotonic + jittered(self.settings.root_recheck),
+            used,
+            meter: self.meters.of(key_ref),
+        };
+        Ok(self.cache.put_version(key_ref, version))
+    }
+
+    pub(super) async fn unwrap_secret(
+        &self,
+        key_ref: KeyRef,
+        record: &VersionRecord,
+    ) -> Result<KeyVersionSecret, RootError> {
+        let root = self.root.describe().name;
+        let Some(wrapping) = record.wrappings.iter().find(|wrapping| wrapping.root == root) else {
+            return Err(RootError::KeyGone { root });
+        };
+        let binding = Binding { key: key_ref, domain: &self.settings.domain };
+        self.root.unwrap_key(&wrapping.wrapped, binding).await
+    }
+}
+
+/// `duration`, less up to a fifth of it: so that many pods, or many keys of one pod, do not all ask at once.
+pub(super) fn jittered(duration: Duration) -> Duration {
+    let mut byte = [0];
+    // Without random bytes there is no jitter, which harms nobody.
+    let share = match getrandom::fill(&mut byte) {
+        Ok(()) => f64::from(byte[0]) / 255.0,
+        Err(_) => 0.0,
+    };
+    duration.mul_f64(1.0 - share / 5.0)
+}

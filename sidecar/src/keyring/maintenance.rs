@@ -1,0 +1,159 @@
+//! What the keyring does by itself, with no request waiting: refreshes, rechecks, evictions, and what is due.
+//!
+//! [`Keyring::maintain`] does whatever is due at the time it is given; `app.rs` calls it on a timer, tests with
+//! a manual clock. A refresh that fails is tried again soon and changes no bound.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, stream};
+
+use super::{KeyLookup, Keyring};
+use crate::clock::{Now, UnixSeconds};
+use crate::error_chain::error_chain;
+use crate::names::KeyRef;
+use crate::store::{KeyRecord, VersionChange, VersionState};
+
+/// Calls of the store or the root that run at once.
+pub(super) const CONCURRENT_MAX: usize = 16;
+/// All keys in the store are looked over for what is due this often.
+const LOOK_OVER_EVERY: Duration = Duration::from_secs(60);
+/// Between two readings, the wall clock may differ from the monotonic one by this much.
+const CLOCK_DRIFT_MAX: Duration = Duration::from_secs(120);
+/// After a jump of the wall clock nothing is destroyed for this long: time to set it right, or to cancel.
+const HOLD_AFTER_JUMP: Duration = Duration::from_secs(60 * 60);
+
+/// When the last look over all keys was, and what the clocks said then.
+#[derive(Debug, Default)]
+pub(super) struct Schedule(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    looked_over: Option<Instant>,
+    last: Option<Now>,
+    hold_until: Option<Instant>,
+}
+
+/// What is to be done now.
+struct Due {
+    look_over: bool,
+    destroy: bool,
+}
+
+impl Schedule {
+    fn tick(&self, now: Now) -> Due {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = state.last.replace(now)
+            && jumped(last, now)
+        {
+            tracing::error!(
+                before = %last.wall, after = %now.wall,
+                "the wall clock jumped: no key version is destroyed for an hour; check the time service"
+            );
+            state.hold_until = Some(now.monotonic + HOLD_AFTER_JUMP);
+        }
+        let look_over = state.looked_over.is_none_or(|then| now.since(then) >= LOOK_OVER_EVERY);
+        if look_over {
+            state.looked_over = Some(now.monotonic);
+        }
+        Due { look_over, destroy: state.hold_until.is_none_or(|until| now.monotonic >= until) }
+    }
+}
+
+fn jumped(last: Now, now: Now) -> bool {
+    let expected = last.wall.after(now.since(last.monotonic));
+    now.wall.0.abs_diff(expected.0) > CLOCK_DRIFT_MAX.as_secs()
+}
+
+impl Keyring {
+    /// Does what is due at `now`: refreshes rows, unwraps again, evicts, rotates by period, destroys.
+    pub async fn maintain(&self, now: Now) {
+        let due = self.0.schedule.tick(now);
+        self.refresh_rows(now).await;
+        self.recheck_root(now).await;
+        let settings = &self.0.settings;
+        let stale_max = settings.encrypt_stale_max.max(settings.decrypt_stale_max);
+        self.0.cache.evict(settings.idle_evict, stale_max, now);
+        if due.look_over {
+            self.look_over(due.destroy, now).await;
+        }
+    }
+
+    async fn refresh_rows(&self, now: Now) {
+        let due = self.0.cache.keys().into_iter().filter(|key| key.refresh_at <= now.monotonic);
+        let lookups = due.map(|key| KeyLookup::Id(key.record.id));
+        stream::iter(lookups)
+            .for_each_concurrent(CONCURRENT_MAX, |lookup| async move {
+                // What went wrong is in the log; the next tick tries again.
+                let _ = self.look_up(lookup, now.monotonic, now).await;
+            })
+            .await;
+    }
+
+    async fn recheck_root(&self, now: Now) {
+        let due = self.0.cache.versions().into_iter();
+        let due = due.filter(|(_, version)| version.recheck_at <= now.monotonic);
+        stream::iter(due)
+            .for_each_concurrent(CONCURRENT_MAX, |(key_ref, _)| async move {
+                let key = self.0.cache.key(&KeyLookup::Id(key_ref.id));
+                let record = key.as_ref().and_then(|key| key.record.version(key_ref.version));
+                match record {
+                    Some(record) => {
+                        let _ = self.unwrap_version(key_ref, record, now.monotonic, now).await;
+                    }
+                    None => self.0.cache.drop_version(key_ref),
+                }
+            })
+            .await;
+    }
+
+    /// Rotates every key whose period has passed, and destroys every version whose delay has.
+    async fn look_over(&self, may_destroy: bool, now: Now) {
+        let keys = match self.0.store.list_keys().await {
+            Ok(keys) => keys,
+            Err(error) => {
+                tracing::warn!(error = %error, "the store could not be looked over for what is due");
+                return;
+            }
+        };
+        for key in keys {
+            if rotation_is_due(&key, now.wall)
+                && let Err(error) = self.rotate_from(&key, now).await
+            {
+                let error = error_chain(&error);
+                tracing::warn!(key = %key.name, error, "a rotation is due and failed");
+            }
+            if may_destroy {
+                self.destroy_due(&key, now).await;
+            }
+        }
+    }
+
+    async fn destroy_due(&self, key: &KeyRecord, now: Now) {
+        for version in &key.versions {
+            if version.state == VersionState::Destroyed
+                || version.destroy_at.is_none_or(|at| at > now.wall)
+            {
+                continue;
+            }
+            let key_ref = KeyRef { id: key.id, version: version.version };
+            let change = VersionChange::Destroy;
+            if let Err(error) =
+                self.change(&key.name, key_ref, version.revision, change, now).await
+            {
+                let error = error_chain(&error);
+                tracing::warn!(key = %key.name, version = %version.version, error, "a destruction is due and failed");
+            }
+        }
+    }
+}
+
+fn rotation_is_due(key: &KeyRecord, now: UnixSeconds) -> bool {
+    let (Some(period), Some(primary)) =
+        (key.settings.rotation_period_s, key.version(key.primary))
+    else {
+        return false;
+    };
+    primary.state == VersionState::Enabled
+        && now >= primary.created_at.after(Duration::from_secs(period))
+}

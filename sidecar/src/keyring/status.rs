@@ -1,0 +1,123 @@
+//! What the keyring says of itself, for `/v1/status`, `/readyz?verbose` and the metrics.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::cache::Purpose;
+use super::{KeyLookup, Keyring};
+use crate::clock::Now;
+use crate::names::{KeyName, KeyRef, KeyVersion};
+use crate::root::RootDescription;
+use crate::secret::Protection;
+use crate::store::{KeyRecord, StoreError, Usage};
+
+/// The keyring at one moment.
+#[derive(Clone, Debug)]
+pub struct KeyringStatus {
+    /// The root.
+    pub root: RootDescription,
+    /// The kind of store.
+    pub store: &'static str,
+    /// How key bytes are protected.
+    pub protection: Protection,
+    /// Every cached version.
+    pub cached: Vec<CachedKeyStatus>,
+    /// Requests that found their version in memory.
+    pub hits: u64,
+    /// Requests that did not.
+    pub misses: u64,
+    /// Unwraps asked of the root.
+    pub unwraps: u64,
+    /// Of those, how many failed.
+    pub unwrap_failures: u64,
+    /// Rows asked of the store.
+    pub lookups: u64,
+    /// Of those, how many failed.
+    pub lookup_failures: u64,
+    /// Versions that left memory unasked.
+    pub evictions: u64,
+}
+
+/// One cached version: how old it is and when it stops.
+#[derive(Clone, Debug)]
+pub struct CachedKeyStatus {
+    /// The key.
+    pub name: KeyName,
+    /// The version.
+    pub version: KeyVersion,
+    /// Since the store last confirmed its row.
+    pub row_age: Duration,
+    /// Since the root last unwrapped it.
+    pub unwrap_age: Duration,
+    /// Until it stops encrypting, if nothing confirms it before; zero if it has.
+    pub encrypts_for: Duration,
+    /// Until it stops decrypting, likewise.
+    pub decrypts_for: Duration,
+}
+
+impl Keyring {
+    /// The keyring as it is at `now`.
+    #[must_use]
+    pub fn status(&self, now: Now) -> KeyringStatus {
+        let counters = &self.0.cache.counters;
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let mut cached: Vec<_> = self
+            .0
+            .cache
+            .versions()
+            .into_iter()
+            .filter_map(|(key_ref, version)| {
+                let key = self.0.cache.key(&KeyLookup::Id(key_ref.id))?;
+                let (row_age, unwrap_age) =
+                    (now.since(key.looked_at), now.since(version.unwrapped_at));
+                let left = |purpose| {
+                    self.0.stale_max(purpose).saturating_sub(row_age.max(unwrap_age))
+                };
+                Some(CachedKeyStatus {
+                    name: key.record.name.clone(),
+                    version: key_ref.version,
+                    row_age,
+                    unwrap_age,
+                    encrypts_for: left(Purpose::Encrypt),
+                    decrypts_for: left(Purpose::Decrypt),
+                })
+            })
+            .collect();
+        cached.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+        KeyringStatus {
+            root: self.0.root.describe(),
+            store: self.0.store.kind(),
+            protection: self.0.arena.protection(),
+            cached,
+            hits: read(&counters.hits),
+            misses: read(&counters.misses),
+            unwraps: read(&counters.unwraps),
+            unwrap_failures: read(&counters.unwrap_failures),
+            lookups: read(&counters.lookups),
+            lookup_failures: read(&counters.lookup_failures),
+            evictions: read(&counters.evictions),
+        }
+    }
+
+    /// Whether the store answers and can be written.
+    ///
+    /// # Errors
+    /// What it says instead.
+    pub async fn check_store(&self) -> Result<(), StoreError> {
+        self.0.store.check().await
+    }
+
+    /// What a version has really used, as far as this sidecar knows: the stored count, less what is reserved
+    /// here and unused.
+    #[must_use]
+    pub fn used(&self, key: &KeyRecord, version: KeyVersion) -> Usage {
+        let unused = self.0.unused(KeyRef { id: key.id, version });
+        let stored = key.version(version);
+        let (messages, bytes) =
+            stored.map_or((0, 0), |stored| (stored.messages_used, stored.bytes_used));
+        Usage {
+            messages: messages.saturating_sub(unused.messages),
+            bytes: bytes.saturating_sub(unused.bytes),
+        }
+    }
+}
