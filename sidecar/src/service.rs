@@ -1,0 +1,121 @@
+//! The operations: each file below this one holds one, with all its control flow.
+//!
+//! Depends on [`crate::limits`], [`crate::policy`], [`crate::keyring`] and [`crate::envelope`]; knows nothing of
+//! HTTP. An operation reads as one sentence: limits admit it, policy permits it, the keyring gives the key, the
+//! envelope seals or opens. What each step gives is what the next one wants, so none can be left out.
+
+mod batch;
+mod decrypt;
+mod encrypt;
+mod error;
+mod keys;
+mod rewrap;
+mod stream;
+
+pub use batch::{DecryptItem, EncryptItem, RewrapItem};
+pub use decrypt::Opened;
+pub use encrypt::Sealed;
+pub use error::Error;
+pub use keys::Status;
+pub use stream::{OpeningStream, RewrappingStream, SealingStream};
+
+use std::sync::Arc;
+
+use crate::clock::{Clock, Now};
+use crate::envelope::{Context, Header};
+use crate::keyring::{Keyring, KeyringError, OpeningKey};
+use crate::limits::Limits;
+use crate::names::{KeyName, KeyRef};
+use crate::policy::{self, AccessRequest, Action, Caller, Permit, Resource, Rules};
+
+/// Everything that an operation needs.
+#[derive(Debug)]
+pub struct Service {
+    rules: Rules,
+    limits: Limits,
+    keyring: Keyring,
+    clock: Arc<dyn Clock>,
+}
+
+impl Service {
+    /// A service over these parts.
+    #[must_use]
+    pub fn new(rules: Rules, limits: Limits, keyring: Keyring, clock: Arc<dyn Clock>) -> Self {
+        Self { rules, limits, keyring, clock }
+    }
+
+    /// The limits, for the parts of them that hold before an operation is known.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The keyring, for its own health and maintenance: it gives no key without a permit.
+    #[must_use]
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// Both clocks.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// Asks policy about an action on a key.
+    fn permit(
+        &self,
+        caller: &Caller,
+        action: Action,
+        key: &KeyName,
+        context: Option<&Context>,
+        now: Now,
+    ) -> Result<Permit, Error> {
+        let resource = Resource::Key(key);
+        let request = AccessRequest { caller, action, resource, context, now: now.wall };
+        policy::decide(&self.rules, &request).map_err(|policy::Denied| {
+            tracing::warn!(caller = %caller.name, action = action.as_str(), key = %key, "denied");
+            Error::Forbidden
+        })
+    }
+
+    /// Whether policy would allow an action on a key: for what is shown in a list.
+    fn may(&self, caller: &Caller, action: Action, key: &KeyName, now: Now) -> bool {
+        let resource = Resource::Key(key);
+        let request = AccessRequest { caller, action, resource, context: None, now: now.wall };
+        policy::decide(&self.rules, &request).is_ok()
+    }
+
+    /// Asks policy about an action on the sidecar itself.
+    fn permit_server(&self, caller: &Caller, action: Action, now: Now) -> Result<Permit, Error> {
+        let resource = Resource::Server;
+        let request = AccessRequest { caller, action, resource, context: None, now: now.wall };
+        policy::decide(&self.rules, &request).map_err(|policy::Denied| {
+            tracing::warn!(caller = %caller.name, action = action.as_str(), "denied");
+            Error::Forbidden
+        })
+    }
+
+    /// The key that opens what `header` names, permitted for `action`.
+    ///
+    /// A key or version that this store never had is answered as any ciphertext that does not open: a header is
+    /// the caller's bytes until its commitment is checked.
+    async fn opening_key(
+        &self,
+        caller: &Caller,
+        action: Action,
+        context: &Context,
+        header: &Header,
+        now: Now,
+    ) -> Result<OpeningKey, Error> {
+        let key_ref: KeyRef = header.key();
+        let Some(name) = self.keyring.key_name(key_ref.id, now).await? else {
+            return Err(Error::DecryptionFailed);
+        };
+        let permit = self.permit(caller, action, &name, Some(context), now)?;
+        match self.keyring.opening_key(&permit, key_ref, now).await {
+            Err(KeyringError::NoSuchVersion) => Err(Error::DecryptionFailed),
+            other => Ok(other?),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Many messages in one request: each item succeeds or fails by itself, in order.
+//!
+//! A batch is admitted whole: its items count against the caller's rate together.
+
+use super::{Error, Opened, Sealed, Service};
+use crate::envelope::{self, Context};
+use crate::names::KeyName;
+use crate::policy::{Action, Caller, Permit};
+use crate::secret::{OpenBuffer, SealBuffer};
+
+/// One message to seal.
+#[derive(Debug)]
+pub struct EncryptItem {
+    /// The plaintext.
+    pub buffer: SealBuffer,
+    /// The batch's context and the item's together.
+    pub context: Context,
+}
+
+/// One message to open.
+#[derive(Debug)]
+pub struct DecryptItem {
+    /// The ciphertext.
+    pub buffer: OpenBuffer,
+    /// The batch's context and the item's together.
+    pub context: Context,
+}
+
+/// One message to rewrap.
+#[derive(Debug)]
+pub struct RewrapItem {
+    /// The ciphertext.
+    pub buffer: OpenBuffer,
+    /// The batch's context and the item's together.
+    pub context: Context,
+    /// The context to seal under, where it changes.
+    pub new_context: Option<Context>,
+}
+
+impl Service {
+    /// Seals every item under one key. Items that arrive as errors keep their place.
+    ///
+    /// # Errors
+    /// [`Error`] where it concerns the whole batch: its size, its key, or no item permitted.
+    pub async fn encrypt_batch(
+        &self,
+        caller: &Caller,
+        key: &KeyName,
+        items: Vec<Result<EncryptItem, Error>>,
+    ) -> Result<Vec<Result<Sealed, Error>>, Error> {
+        self.admit_batch(caller, items.len())?;
+        let now = self.now();
+        let mut permit: Option<Permit> = None;
+        let (mut messages, mut bytes, mut denied) = (0, 0, false);
+        let mut checked = Vec::with_capacity(items.len());
+        for item in items {
+            let permitted = item.and_then(|item| {
+                let given =
+                    self.permit(caller, Action::Encrypt, key, Some(&item.context), now);
+                permit = Some(given.inspect_err(|_| denied = true)?);
+                messages += 1;
+                bytes += item.buffer.plaintext_len() as u64;
+                Ok(item)
+            });
+            checked.push(permitted);
+        }
+        let Some(permit) = permit else {
+            if !denied {
+                // Nothing was asked of policy yet: an empty batch, or one of broken items alone.
+                self.permit(caller, Action::Encrypt, key, None, now)?;
+                return Ok(keep_errors(checked));
+            }
+            return Err(Error::Forbidden);
+        };
+        let sealing = self.keyring.sealing_key(&permit, messages, bytes, now).await?;
+        let seal = |item: EncryptItem| {
+            let ciphertext = envelope::seal(sealing.data_key(), &item.context, item.buffer)?;
+            Ok(Sealed::by(&sealing, ciphertext))
+        };
+        Ok(checked.into_iter().map(|item| item.and_then(seal)).collect())
+    }
+
+    /// Opens every item.
+    ///
+    /// # Errors
+    /// [`Error`] where it concerns the whole batch.
+    pub async fn decrypt_batch(
+        &self,
+        caller: &Caller,
+        items: Vec<Result<DecryptItem, Error>>,
+    ) -> Result<Vec<Result<Opened, Error>>, Error> {
+        self.admit_batch(caller, items.len())?;
+        let now = self.now();
+        let mut opened = Vec::with_capacity(items.len());
+        for item in items {
+            opened.push(match item {
+                Ok(item) => {
+                    self.open(caller, Action::Decrypt, &item.context, item.buffer, now).await
+                }
+                Err(error) => Err(error),
+            });
+        }
+        Ok(opened)
+    }
+
+    /// Rewraps every item.
+    ///
+    /// # Errors
+    /// [`Error`] where it concerns the whole batch.
+    pub async fn rewrap_batch(
+        &self,
+        caller: &Caller,
+        items: Vec<Result<RewrapItem, Error>>,
+    ) -> Result<Vec<Result<Sealed, Error>>, Error> {
+        self.admit_batch(caller, items.len())?;
+        let now = self.now();
+        let mut sealed = Vec::with_capacity(items.len());
+        for item in items {
+            sealed.push(match item {
+                Ok(RewrapItem { buffer, context, new_context }) => {
+                    self.reseal(caller, &context, new_context.as_ref(), buffer, now).await
+                }
+                Err(error) => Err(error),
+            });
+        }
+        Ok(sealed)
+    }
+
+    fn admit_batch(&self, caller: &Caller, items: usize) -> Result<(), Error> {
+        let max = self.limits.sizes().batch_items_max;
+        if items > max {
+            return Err(Error::TooManyItems { max });
+        }
+        Ok(self.limits.admit(&caller.name, items)?)
+    }
+}
+
+/// The errors of items none of which was permitted.
+fn keep_errors(items: Vec<Result<EncryptItem, Error>>) -> Vec<Result<Sealed, Error>> {
+    items.into_iter().filter_map(Result::err).map(Err).collect()
+}

@@ -1,0 +1,47 @@
+//! Encrypts one message.
+
+use super::{Error, Service};
+use crate::envelope::{self, Context};
+use crate::keyring::SealingKey;
+use crate::names::{KeyName, KeyVersion};
+use crate::policy::{Action, Caller};
+use crate::secret::{Ciphertext, SealBuffer};
+
+/// A sealed message and the key version that sealed it.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The binary form.
+    pub ciphertext: Ciphertext,
+    /// The key.
+    pub key: KeyName,
+    /// The version.
+    pub version: KeyVersion,
+}
+
+impl Sealed {
+    pub(super) fn by(key: &SealingKey, ciphertext: Ciphertext) -> Self {
+        Self { ciphertext, key: key.name().clone(), version: key.version() }
+    }
+}
+
+impl Service {
+    /// Seals what `buffer` holds under the newest version of `key`, bound to `context`.
+    ///
+    /// # Errors
+    /// [`Error`]; the buffer is wiped.
+    pub async fn encrypt(
+        &self,
+        caller: &Caller,
+        key: &KeyName,
+        context: &Context,
+        buffer: SealBuffer,
+    ) -> Result<Sealed, Error> {
+        self.limits.admit(&caller.name, 1)?;
+        let now = self.now();
+        let permit = self.permit(caller, Action::Encrypt, key, Some(context), now)?;
+        let bytes = buffer.plaintext_len() as u64;
+        let sealing = self.keyring.sealing_key(&permit, 1, bytes, now).await?;
+        let ciphertext = envelope::seal(sealing.data_key(), context, buffer)?;
+        Ok(Sealed::by(&sealing, ciphertext))
+    }
+}

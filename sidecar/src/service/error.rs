@@ -1,0 +1,54 @@
+//! Why an operation failed, in the terms of the service. `http/error.rs` alone turns it into a status.
+
+use crate::envelope::{ContextError, NotOurs, OpenFailed, RandomUnavailable};
+use crate::keyring::KeyringError;
+use crate::limits::{Overloaded, RateLimited};
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No rule allows it.
+    #[error("no rule allows it")]
+    Forbidden,
+    /// The request is well formed and asks for what cannot be. The text says what to do, and holds nothing of
+    /// the caller's bytes.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// The two contexts of an item cannot be one.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// The bytes are not a ciphertext of this format.
+    #[error(transparent)]
+    NotOurs(#[from] NotOurs),
+    /// A ciphertext of this format that does not open: wrong context, key or bytes, one answer for all.
+    #[error("the ciphertext does not open")]
+    DecryptionFailed,
+    /// The caller's rate is used up.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
+    /// Too much is under way.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    /// The keyring did not do it.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// The operating system gave no random bytes.
+    #[error(transparent)]
+    Random(#[from] RandomUnavailable),
+    /// A limit of the key's version was reached in the middle of a stream.
+    #[error("the usage limit of the key version was reached in the middle of a stream")]
+    LimitReached,
+    /// A batch has more items than the limit.
+    #[error("the batch has more items than the limit of {max}")]
+    TooManyItems {
+        /// The limit.
+        max: usize,
+    },
+}
+
+impl From<OpenFailed> for Error {
+    fn from(_: OpenFailed) -> Self {
+        Self::DecryptionFailed
+    }
+}

@@ -1,0 +1,168 @@
+//! Operations on keys: make, show, list, rotate, set states, destroy, approve.
+
+use super::{Error, Service};
+use crate::clock::Now;
+use crate::keyring::{Destruction, KeyringError, KeyringStatus, NewKey};
+use crate::names::{KeyName, KeyVersion};
+use crate::policy::{Action, Caller, Permit};
+use crate::store::{Approval, KeyRecord, StoreError, VersionState};
+
+/// The sidecar at one moment, as `/v1/status` shows it.
+#[derive(Debug)]
+pub struct Status {
+    /// When.
+    pub now: Now,
+    /// The keyring and what is below it.
+    pub keyring: KeyringStatus,
+    /// Whether the store answers and can be written.
+    pub store: Result<(), StoreError>,
+}
+
+impl Service {
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// [`Error`]; no key was made.
+    pub async fn create_key(
+        &self,
+        caller: &Caller,
+        name: &KeyName,
+        new: NewKey,
+    ) -> Result<KeyRecord, Error> {
+        let (permit, now) = self.admit_key_action(caller, Action::CreateKey, name)?;
+        Ok(self.keyring.create(&permit, new, now).await?)
+    }
+
+    /// Shows a key.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn show_key(&self, caller: &Caller, name: &KeyName) -> Result<KeyRecord, Error> {
+        let (permit, now) = self.admit_key_action(caller, Action::ReadKey, name)?;
+        Ok(self.keyring.show(&permit, now).await?)
+    }
+
+    /// The keys that the caller may read, by name.
+    ///
+    /// # Errors
+    /// [`Error`]. A caller who may read no key gets an empty list.
+    pub async fn list_keys(&self, caller: &Caller) -> Result<Vec<KeyRecord>, Error> {
+        self.limits.admit(&caller.name, 1)?;
+        let now = self.now();
+        let mut keys = self.keyring.list().await?;
+        keys.retain(|key| self.may(caller, Action::ReadKey, &key.name, now));
+        Ok(keys)
+    }
+
+    /// Makes a new version and makes it primary.
+    ///
+    /// # Errors
+    /// [`Error`]; no version was made.
+    pub async fn rotate(&self, caller: &Caller, name: &KeyName) -> Result<KeyRecord, Error> {
+        let (permit, now) = self.admit_key_action(caller, Action::Rotate, name)?;
+        Ok(self.keyring.rotate(&permit, now).await?)
+    }
+
+    /// Sets the state of a version.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing has changed.
+    pub async fn set_state(
+        &self,
+        caller: &Caller,
+        name: &KeyName,
+        version: KeyVersion,
+        state: VersionState,
+    ) -> Result<KeyRecord, Error> {
+        let (permit, now) = self.admit_key_action(caller, Action::SetState, name)?;
+        if state == VersionState::Destroyed {
+            return Err(Error::Invalid("a version is destroyed by its own request, not by a state"));
+        }
+        Ok(self.keyring.set_state(&permit, version, state, now).await?)
+    }
+
+    /// Orders the destruction of a version, or has it wait for a second person.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing has changed.
+    pub async fn destroy(
+        &self,
+        caller: &Caller,
+        name: &KeyName,
+        version: KeyVersion,
+        confirm: &str,
+    ) -> Result<Destruction, Error> {
+        let (permit, now) = self.admit_key_action(caller, Action::Destroy, name)?;
+        if confirm != format!("{name}/{version}") {
+            return Err(Error::Invalid(
+                "`confirm` must be NAME/N, the key and version that the path names",
+            ));
+        }
+        Ok(self.keyring.destroy(&permit, version, now).await?)
+    }
+
+    /// Takes the destruction of a version back.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing has changed.
+    pub async fn cancel_destruction(
+        &self,
+        caller: &Caller,
+        name: &KeyName,
+        version: KeyVersion,
+    ) -> Result<KeyRecord, Error> {
+        let (permit, now) = self.admit_key_action(caller, Action::Destroy, name)?;
+        Ok(self.keyring.cancel_destruction(&permit, version, now).await?)
+    }
+
+    /// The destructions that wait for a second person and that the caller could approve.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list_approvals(
+        &self,
+        caller: &Caller,
+    ) -> Result<Vec<(Approval, KeyName)>, Error> {
+        self.limits.admit(&caller.name, 1)?;
+        let now = self.now();
+        let mut waiting = self.keyring.approvals(now).await?;
+        waiting.retain(|(_, name)| self.may(caller, Action::Destroy, name, now));
+        Ok(waiting)
+    }
+
+    /// Approves a destruction that somebody else asked for.
+    ///
+    /// # Errors
+    /// [`Error`]; one that the caller may not see is answered as one that is not there.
+    pub async fn approve(&self, caller: &Caller, id: &str) -> Result<KeyRecord, Error> {
+        let waiting = self.list_approvals(caller).await?;
+        let waits = waiting.iter().find(|(approval, _)| approval.id == id);
+        let (_, name) = waits.ok_or(KeyringError::NoSuchApproval)?;
+        let now = self.now();
+        let permit = self.permit(caller, Action::Destroy, name, None, now)?;
+        Ok(self.keyring.approve(&permit, id, now).await?)
+    }
+
+    /// The sidecar as it is now.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::RateLimited`].
+    pub async fn status(&self, caller: &Caller) -> Result<Status, Error> {
+        self.limits.admit(&caller.name, 1)?;
+        let now = self.now();
+        self.permit_server(caller, Action::ReadStatus, now)?;
+        let store = self.keyring.check_store().await;
+        Ok(Status { now, keyring: self.keyring.status(now), store })
+    }
+
+    fn admit_key_action(
+        &self,
+        caller: &Caller,
+        action: Action,
+        name: &KeyName,
+    ) -> Result<(Permit, Now), Error> {
+        self.limits.admit(&caller.name, 1)?;
+        let now = self.now();
+        Ok((self.permit(caller, action, name, None, now)?, now))
+    }
+}

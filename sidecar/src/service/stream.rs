@@ -1,0 +1,177 @@
+//! Messages of any length, segment by segment, in constant memory.
+//!
+//! Each `begin_*` does all that can fail before the first byte of an answer: limits, policy, the key, and for an
+//! opening the commitment. After that a failure can only break the answer off.
+
+use super::{Error, Service};
+use crate::envelope::{Context, HEADER_BYTES, Header, LastSegment, SealSegment, SegmentOpener, SegmentSealer};
+use crate::keyring::{Keyring, OpeningKey, SealingKey};
+use crate::names::KeyName;
+use crate::policy::{Action, Caller};
+use crate::secret::{OpenBuffer, Plaintext};
+
+/// A message that is being sealed.
+#[derive(Debug)]
+pub struct SealingStream {
+    key: SealingKey,
+    sealer: SegmentSealer,
+    keyring: Keyring,
+}
+
+/// A message that is being opened.
+#[derive(Debug)]
+pub struct OpeningStream {
+    key: OpeningKey,
+    opener: SegmentOpener,
+}
+
+/// A message that is being moved to the newest version.
+#[derive(Debug)]
+pub struct RewrappingStream {
+    opening: OpeningStream,
+    sealing: SealingStream,
+}
+
+impl Service {
+    /// Begins to seal a message of unknown length under `key` and `context`.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing was sealed.
+    pub async fn begin_encrypt(
+        &self,
+        caller: &Caller,
+        key: &KeyName,
+        context: &Context,
+    ) -> Result<SealingStream, Error> {
+        self.limits.admit(&caller.name, 1)?;
+        self.begin_sealing(caller, Action::Encrypt, key, context).await
+    }
+
+    /// Begins to open the segmented message that `header` heads.
+    ///
+    /// # Errors
+    /// [`Error`]: also when the header's commitment does not fit the key and context.
+    pub async fn begin_decrypt(
+        &self,
+        caller: &Caller,
+        context: &Context,
+        header: &Header,
+    ) -> Result<OpeningStream, Error> {
+        self.limits.admit(&caller.name, 1)?;
+        self.begin_opening(caller, Action::Decrypt, context, header).await
+    }
+
+    /// Begins to move the segmented message that `header` heads.
+    ///
+    /// # Errors
+    /// [`Error`], as both of the above.
+    pub async fn begin_rewrap(
+        &self,
+        caller: &Caller,
+        context: &Context,
+        new_context: Option<&Context>,
+        header: &Header,
+    ) -> Result<RewrappingStream, Error> {
+        self.limits.admit(&caller.name, 1)?;
+        let opening = self.begin_opening(caller, Action::Rewrap, context, header).await?;
+        let context = new_context.unwrap_or(context);
+        let sealing =
+            self.begin_sealing(caller, Action::Rewrap, opening.key.name(), context).await?;
+        Ok(RewrappingStream { opening, sealing })
+    }
+
+    async fn begin_sealing(
+        &self,
+        caller: &Caller,
+        action: Action,
+        key: &KeyName,
+        context: &Context,
+    ) -> Result<SealingStream, Error> {
+        let now = self.now();
+        let permit = self.permit(caller, action, key, Some(context), now)?;
+        let key = self.keyring.sealing_key(&permit, 1, 0, now).await?;
+        let sealer = SegmentSealer::new(key.data_key(), context)?;
+        Ok(SealingStream { key, sealer, keyring: self.keyring.clone() })
+    }
+
+    async fn begin_opening(
+        &self,
+        caller: &Caller,
+        action: Action,
+        context: &Context,
+        header: &Header,
+    ) -> Result<OpeningStream, Error> {
+        let key = self.opening_key(caller, action, context, header, self.now()).await?;
+        let opener = SegmentOpener::new(key.data_key(), context, header)?;
+        Ok(OpeningStream { key, opener })
+    }
+}
+
+impl SealingStream {
+    /// The key that seals.
+    #[must_use]
+    pub fn key(&self) -> &SealingKey {
+        &self.key
+    }
+
+    /// The first bytes of the sealed message.
+    #[must_use]
+    pub fn header(&self) -> &[u8; HEADER_BYTES] {
+        self.sealer.header()
+    }
+
+    /// Seals the next segment.
+    ///
+    /// # Errors
+    /// [`Error`]: the stream ends here, and what was sealed so far never opens as a whole.
+    pub async fn seal(
+        &mut self,
+        segment: SealSegment,
+        last: LastSegment,
+    ) -> Result<Vec<u8>, Error> {
+        if !self.keyring.charge_stream(&self.key, segment.len() as u64).await? {
+            return Err(Error::LimitReached);
+        }
+        self.sealer.seal(segment, last).map_err(|_| Error::LimitReached)
+    }
+}
+
+impl OpeningStream {
+    /// The key that opens.
+    #[must_use]
+    pub fn key(&self) -> &OpeningKey {
+        &self.key
+    }
+
+    /// Opens the next segment.
+    ///
+    /// # Errors
+    /// [`Error::DecryptionFailed`]: the stream ends here.
+    pub fn open(&mut self, segment: OpenBuffer, last: LastSegment) -> Result<Plaintext, Error> {
+        Ok(self.opener.open(segment, last)?)
+    }
+}
+
+impl RewrappingStream {
+    /// The stream that seals again.
+    #[must_use]
+    pub fn sealing(&self) -> &SealingStream {
+        &self.sealing
+    }
+
+    /// Moves the next segment: segments of both sides have the same length.
+    ///
+    /// # Errors
+    /// [`Error`]: the stream ends here.
+    pub async fn rewrap(
+        &mut self,
+        segment: OpenBuffer,
+        last: LastSegment,
+    ) -> Result<Vec<u8>, Error> {
+        let plaintext = self.opening.open(segment, last)?;
+        let mut again = SealSegment::new();
+        again.fill_from(&mut plaintext.expose_bytes());
+        drop(plaintext);
+        self.sealing.seal(again, last).await
+    }
+}
