@@ -1,0 +1,262 @@
+//! The local HTTP API (API.md): one route table, one way in.
+//!
+//! Depends on [`crate::service`] and nothing below it but types. [`Api::serve`] is what every request goes
+//! through, in this order: request id, proxy marks, route, caller, a place in flight, handler. Handlers are
+//! about ten lines each: bytes to types, the operation, types to bytes. No handler decides who may do what.
+
+mod batch;
+mod body;
+mod caller;
+mod crypt;
+mod error;
+mod gate;
+mod health;
+mod json;
+mod keys;
+mod listen;
+mod observe;
+mod openapi;
+mod request_id;
+mod routes;
+mod status;
+mod stream;
+mod wire;
+
+pub use caller::{Callers, CallersError, Proof};
+pub use error::Code;
+pub use health::{Health, Phase};
+pub use listen::{ListenError, Listeners, Served, serve_health};
+pub use routes::document;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{RawPathParams, Request};
+use axum::response::Response;
+use axum::routing::any;
+use axum::{Router, body::Body};
+use futures_util::FutureExt;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, header};
+
+use body::{BodyReader, Media, WholeBody};
+use caller::Connection;
+use error::Failure;
+use observe::Observer;
+use request_id::RequestId;
+use routes::{ROUTES, Route};
+
+use crate::limits::InFlight;
+use crate::names::KeyName;
+use crate::policy::Caller;
+use crate::service::Service;
+
+/// Sizes and times of the API.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpSettings {
+    /// Bytes of a JSON body, or of a whole message in binary form.
+    pub json_body_bytes_max: usize,
+    /// How long a request's head may take.
+    pub header_timeout: Duration,
+    /// How long a request's body may make no progress.
+    pub body_timeout: Duration,
+    /// Connections of both listeners together.
+    pub connections_max: usize,
+}
+
+/// The API over one service.
+#[derive(Debug)]
+pub struct Api {
+    service: Service,
+    callers: Callers,
+    settings: HttpSettings,
+    observer: Observer,
+}
+
+/// One request of a known caller.
+struct Call {
+    caller: Caller,
+    parts: Parts,
+    params: Vec<(String, String)>,
+    body: BodyReader,
+    in_flight: InFlight,
+}
+
+impl Api {
+    /// An API over these parts.
+    #[must_use]
+    pub fn new(service: Service, callers: Callers, settings: HttpSettings) -> Self {
+        Self { service, callers, settings, observer: Observer::new(ROUTES) }
+    }
+
+    /// The service.
+    #[must_use]
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// The callers.
+    #[must_use]
+    pub fn callers(&self) -> &Callers {
+        &self.callers
+    }
+
+    /// The routes, ready to be served by a listener that marks each request with its connection.
+    fn router(self: Arc<Self>) -> Router {
+        let mut router = Router::new();
+        let mut paths: Vec<_> = ROUTES.iter().map(|route| route.path).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        for path in paths {
+            let api = Arc::clone(&self);
+            let serve = move |params: Result<RawPathParams, _>, request: Request| {
+                let params = params.map(|params| {
+                    let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+                    params.iter().map(pair).collect()
+                });
+                let params = params.map_err(|_: axum::extract::rejection::RawPathParamsRejection| ());
+                Arc::clone(&api).serve(Some(path), params, request)
+            };
+            router = router.route(path, any(serve));
+        }
+        let api = self;
+        router.fallback(move |request: Request| Arc::clone(&api).serve(None, Ok(Vec::new()), request))
+    }
+
+    /// Serves one request, whatever comes of it.
+    async fn serve(
+        self: Arc<Self>,
+        path: Option<&'static str>,
+        params: Result<Vec<(String, String)>, ()>,
+        request: Request,
+    ) -> Response {
+        let started = self.service.now();
+        let request_id = RequestId::of(request.headers());
+        let mut route = None;
+        let handled = self.handle(path, params, request, &mut route);
+        let handled = AssertUnwindSafe(handled).catch_unwind().await;
+        let outcome = handled.unwrap_or_else(|_| Err(error::panicked()));
+        let code = outcome.as_ref().err().map(Failure::code);
+        self.observer.observe(route, code, self.service.now().since(started.monotonic));
+        let mut response = match outcome {
+            Ok(response) => response,
+            Err(failure) => {
+                tracing::debug!(code = failure.code().as_str(), request_id = request_id.as_str(), "refused");
+                failure.into_response(&request_id)
+            }
+        };
+        let headers = response.headers_mut();
+        headers.insert(request_id::HEADER, request_id.to_header());
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+
+    async fn handle(
+        &self,
+        path: Option<&'static str>,
+        params: Result<Vec<(String, String)>, ()>,
+        request: Request,
+        found: &mut Option<&'static Route>,
+    ) -> Result<Response, Failure> {
+        let (parts, body) = request.into_parts();
+        let body = BodyReader::new(body, self.settings.body_timeout);
+        let (route, params, caller, in_flight) = self.enter(path, params, &parts)?;
+        *found = Some(route);
+        (route.handler)(self, Call { caller, parts, params, body, in_flight }).await
+    }
+
+    /// All that is checked before a handler runs.
+    #[expect(clippy::type_complexity, reason = "the parts of a Call, which wants the request's own too")]
+    fn enter(
+        &self,
+        path: Option<&'static str>,
+        params: Result<Vec<(String, String)>, ()>,
+        parts: &Parts,
+    ) -> Result<(&'static Route, Vec<(String, String)>, Caller, InFlight), Failure> {
+        let connection = parts.extensions.get::<Connection>().copied();
+        let connection = connection.ok_or_else(error::panicked)?;
+        gate::check(parts, connection.transport)?;
+        let route = routes::find(path, &parts.method)?;
+        let caller = self.callers.authenticate(connection, &parts.headers)?;
+        let params = params.map_err(|()| routes::not_found())?;
+        Ok((route, params, caller, self.service.limits().enter()?))
+    }
+
+    /// The body of a request that must be JSON and has nothing in its query.
+    async fn only_json_body(&self, call: &mut Call) -> Result<WholeBody, Failure> {
+        call.refuse_query()?;
+        if call.media()? != Media::Json {
+            return Err(unsupported_media());
+        }
+        self.json_body(call).await
+    }
+
+    async fn json_body(&self, call: &mut Call) -> Result<WholeBody, Failure> {
+        call.body.whole(self.settings.json_body_bytes_max, self.service.limits()).await
+    }
+
+    /// Refuses a batch past its limit before its items are decoded.
+    fn check_items(&self, items: usize) -> Result<(), Failure> {
+        let max = self.service.limits().sizes().batch_items_max;
+        if items > max {
+            return Err(crate::service::Error::TooManyItems { max }.into());
+        }
+        Ok(())
+    }
+}
+
+impl Call {
+    fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.parts.uri.query()
+    }
+
+    fn media(&self) -> Result<Media, Failure> {
+        body::media(self.headers()).ok_or_else(unsupported_media)
+    }
+
+    /// Refuses a query where the route knows none: a misspelt parameter must not pass silently.
+    fn refuse_query(&self) -> Result<(), Failure> {
+        match self.query() {
+            None | Some("") => Ok(()),
+            Some(_) => Err(invalid("this route takes no query parameters")),
+        }
+    }
+
+    fn param(&self, name: &str) -> &str {
+        let found = self.params.iter().find(|(known, _)| known == name);
+        found.map_or("", |(_, value)| value)
+    }
+
+    fn key_name(&self) -> Result<KeyName, Failure> {
+        self.param("name").parse().map_err(|error: crate::names::NameError| invalid(error.to_string()))
+    }
+}
+
+fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Failure {
+    Failure::new(error::Code::InvalidRequest, detail)
+}
+
+fn unsupported_media() -> Failure {
+    Failure::new(
+        error::Code::UnsupportedMediaType,
+        "send Content-Type: application/json, or application/octet-stream where the route takes it",
+    )
+}
+
+/// An answer without a body worth mentioning: for the health listener.
+fn plain(status: http::StatusCode, text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,102 @@
+//! Encrypt, decrypt and rewrap many messages in one JSON body.
+//!
+//! The shape of the body is right or the request fails; what an item holds is right or the item fails.
+
+use axum::response::Response;
+use http::StatusCode;
+
+use super::error::Failure;
+use super::wire::{
+    Base64Text, DecryptBatchRequest, DecryptedBatch, DecryptedItem, EncryptBatchRequest,
+    EncryptedBatch, EncryptedItem, RewrapBatchRequest,
+};
+use super::{Api, Call, json};
+use crate::envelope::encode_text;
+use crate::service::{DecryptItem, EncryptItem, Error, RewrapItem, Sealed};
+
+pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
+    let body = api.only_json_body(&mut call).await?;
+    let EncryptBatchRequest { key, context: shared, items: given } = json::parse(&body.bytes)?;
+    api.check_items(given.len())?;
+    let (mut references, mut items) = (Vec::new(), Vec::new());
+    for item in given {
+        let context = shared.joined(&item.context);
+        let buffer = item.plaintext.decode_base64();
+        let buffer =
+            buffer.ok_or(Error::Invalid("`plaintext` must be standard base64 with padding"));
+        items.push(buffer.and_then(|buffer| Ok(EncryptItem { buffer, context: context? })));
+        references.push(item.reference);
+    }
+    drop(body);
+    let sealed = api.service.encrypt_batch(&call.caller, &key, items).await?;
+    Ok(sealed_answer(sealed, references))
+}
+
+pub(super) async fn rewrap(api: &Api, mut call: Call) -> Result<Response, Failure> {
+    let body = api.only_json_body(&mut call).await?;
+    let RewrapBatchRequest { context: shared, items: given } = json::parse(&body.bytes)?;
+    api.check_items(given.len())?;
+    let (mut references, mut items) = (Vec::new(), Vec::new());
+    for item in given {
+        let context = shared.joined(&item.context);
+        let new_context = item.new_context;
+        let buffer = item.ciphertext.decode_ciphertext().map_err(Error::from);
+        items.push(
+            buffer.and_then(|buffer| Ok(RewrapItem { buffer, context: context?, new_context })),
+        );
+        references.push(item.reference);
+    }
+    drop(body);
+    let sealed = api.service.rewrap_batch(&call.caller, items).await?;
+    Ok(sealed_answer(sealed, references))
+}
+
+pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
+    let body = api.only_json_body(&mut call).await?;
+    let DecryptBatchRequest { context: shared, items: given } = json::parse(&body.bytes)?;
+    api.check_items(given.len())?;
+    let (mut references, mut items) = (Vec::new(), Vec::new());
+    for item in given {
+        let context = shared.joined(&item.context);
+        let buffer = item.ciphertext.decode_ciphertext().map_err(Error::from);
+        items.push(buffer.and_then(|buffer| Ok(DecryptItem { buffer, context: context? })));
+        references.push(item.reference);
+    }
+    let size_hint = body.bytes.len() + 64 * items.len();
+    drop(body);
+    let opened = api.service.decrypt_batch(&call.caller, items).await?;
+    let items = opened
+        .iter()
+        .zip(references)
+        .map(|(opened, reference)| match opened {
+            Ok(opened) => DecryptedItem::Opened {
+                plaintext: Base64Text(&opened.plaintext),
+                key: opened.key.as_str(),
+                key_version: opened.version.number(),
+                rewrap_recommended: opened.rewrap_recommended,
+                reference,
+            },
+            Err(error) => DecryptedItem::Failed { error: Failure::of(error).into_item(), reference },
+        })
+        .collect();
+    Ok(json::secret_answer(&DecryptedBatch { items }, size_hint))
+}
+
+fn sealed_answer(
+    sealed: Vec<Result<Sealed, Error>>,
+    references: Vec<Option<String>>,
+) -> Response {
+    let items = sealed
+        .into_iter()
+        .zip(references)
+        .map(|(sealed, reference)| match sealed {
+            Ok(sealed) => EncryptedItem::Sealed {
+                ciphertext: encode_text(sealed.ciphertext.as_bytes()),
+                key_version: sealed.version.number(),
+                reference,
+            },
+            Err(error) => EncryptedItem::Failed { error: Failure::of(&error).into_item(), reference },
+        })
+        .collect();
+    json::answer(StatusCode::OK, &EncryptedBatch { items })
+}

@@ -1,0 +1,266 @@
+//! Turns a connection and its headers into a [`Caller`]: the only place that makes one for a request.
+//!
+//! A bearer token is compared by its SHA-256 digest with the digest of every known token, in constant time, and
+//! always with all of them. On the Unix socket the kernel's word about the peer may be enough; a token that is
+//! given there is used, and if it is wrong nothing else is tried. Tokens are read from their files at start and
+//! again when a file changes; the table is swapped whole.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use http::{HeaderMap, header};
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use zeroize::Zeroizing;
+
+use super::error::{Code, Failure};
+use crate::names::CallerName;
+use crate::policy::{Caller, Transport};
+
+/// The shortest token that is taken: 128 bits in base64.
+const TOKEN_BYTES_MIN: usize = 22;
+/// The longest.
+const TOKEN_BYTES_MAX: usize = 4096;
+
+/// The user and group at the other end of the Unix socket (`SO_PEERCRED`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+/// What is known of a connection before its first request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Connection {
+    pub(super) transport: Transport,
+    pub(super) peer: Option<Peer>,
+}
+
+/// How one caller proves who they are.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// With the token in this file.
+    TokenFile(PathBuf),
+    /// By being this user, and where given in this group, on the Unix socket.
+    Peer {
+        /// The user.
+        uid: u32,
+        /// The group.
+        gid: Option<u32>,
+    },
+}
+
+/// Why the callers' credentials cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallersError {
+    /// The token file cannot be read.
+    #[error("cannot read the token file {} of caller {caller}", path.display())]
+    Unreadable {
+        /// Whose.
+        caller: CallerName,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Others than owner and group can read it.
+    #[error("everybody can read the token file {} of caller {caller}: chmod o= it", path.display())]
+    TooOpen {
+        /// Whose.
+        caller: CallerName,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// What it holds is no token.
+    #[error(
+        "the token file {} of caller {caller} must hold one line of {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} visible ASCII characters: fill it with `openssl rand -base64 32`",
+        path.display()
+    )]
+    NoToken {
+        /// Whose.
+        caller: CallerName,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Two callers have one token or one peer, so they could not be told apart.
+    #[error("callers {first} and {second} have the same credential: give each its own")]
+    Same {
+        /// One.
+        first: CallerName,
+        /// The other.
+        second: CallerName,
+    },
+}
+
+/// All callers that can prove who they are.
+#[derive(Debug)]
+pub struct Callers {
+    proofs: Vec<(CallerName, Proof)>,
+    tokens: ArcSwap<Vec<Token>>,
+}
+
+#[derive(Debug)]
+struct Token {
+    caller: CallerName,
+    path: PathBuf,
+    modified: Option<SystemTime>,
+    digest: [u8; 32],
+}
+
+impl Callers {
+    /// These callers, their token files read.
+    ///
+    /// # Errors
+    /// [`CallersError`], naming the caller and the file.
+    pub fn load(proofs: Vec<(CallerName, Proof)>) -> Result<Self, CallersError> {
+        check_peers(&proofs)?;
+        let tokens = read_tokens(&proofs)?;
+        Ok(Self { proofs, tokens: ArcSwap::from_pointee(tokens) })
+    }
+
+    /// Reads the token files again if one has changed. A file that is bad now changes nothing: what it held
+    /// before is still valid, and the error says so.
+    ///
+    /// # Errors
+    /// [`CallersError`], naming the caller and the file.
+    pub fn reload_if_changed(&self) -> Result<bool, CallersError> {
+        let known = self.tokens.load();
+        if known.iter().all(|token| token.modified == modified(&token.path)) {
+            return Ok(false);
+        }
+        self.tokens.store(Arc::new(read_tokens(&self.proofs)?));
+        Ok(true)
+    }
+
+    /// Who is calling.
+    pub(super) fn authenticate(
+        &self,
+        connection: Connection,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Failure> {
+        let name = if headers.contains_key(header::AUTHORIZATION) {
+            bearer(headers).and_then(|token| self.by_token(token))
+        } else {
+            connection.peer.and_then(|peer| self.by_peer(peer))
+        };
+        let name = name.ok_or_else(|| {
+            Failure::new(
+                Code::Unauthenticated,
+                "send `Authorization: Bearer TOKEN`, or call on the Unix socket as a configured user",
+            )
+        })?;
+        Ok(Caller { name, transport: connection.transport })
+    }
+
+    fn by_token(&self, token: &[u8]) -> Option<CallerName> {
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        let tokens = self.tokens.load();
+        // The index of the match, or the count: every token is compared, whichever matches.
+        let mut found = u32::MAX;
+        for (index, token) in (0_u32..).zip(tokens.iter()) {
+            let same: Choice = token.digest.ct_eq(&digest);
+            found.conditional_assign(&index, same);
+        }
+        tokens.get(found as usize).map(|token| token.caller.clone())
+    }
+
+    fn by_peer(&self, peer: Peer) -> Option<CallerName> {
+        let matches = |proof: &Proof| match proof {
+            Proof::Peer { uid, gid } => *uid == peer.uid && gid.is_none_or(|gid| gid == peer.gid),
+            Proof::TokenFile(_) => false,
+        };
+        self.proofs.iter().find(|(_, proof)| matches(proof)).map(|(name, _)| name.clone())
+    }
+}
+
+/// The token of the only `Authorization` header, if its scheme is `Bearer` (RFC 6750).
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, token) = value.as_bytes().split_at_checked(7)?;
+    let token = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"bearer ") && token.len() <= TOKEN_BYTES_MAX).then_some(token)
+}
+
+fn read_tokens(proofs: &[(CallerName, Proof)]) -> Result<Vec<Token>, CallersError> {
+    let mut tokens: Vec<Token> = Vec::new();
+    for (caller, proof) in proofs {
+        let Proof::TokenFile(path) = proof else { continue };
+        let token = read_token(caller, path)?;
+        let same = |known: &&Token| known.digest == token.digest && known.caller != *caller;
+        if let Some(known) = tokens.iter().find(same) {
+            return Err(CallersError::Same {
+                first: known.caller.clone(),
+                second: caller.clone(),
+            });
+        }
+        tokens.push(token);
+    }
+    Ok(tokens)
+}
+
+fn read_token(caller: &CallerName, path: &Path) -> Result<Token, CallersError> {
+    use std::os::unix::fs::PermissionsExt;
+    let unreadable = |source| CallersError::Unreadable {
+        caller: caller.clone(),
+        path: path.to_owned(),
+        source,
+    };
+    // Looked at before it is read: a change in between is seen as a change the next time.
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if metadata.permissions().mode() & 0o007 != 0 {
+        return Err(CallersError::TooOpen { caller: caller.clone(), path: path.to_owned() });
+    }
+    let no_token = || CallersError::NoToken { caller: caller.clone(), path: path.to_owned() };
+    if metadata.len() > TOKEN_BYTES_MAX as u64 + 2 {
+        return Err(no_token());
+    }
+    let text = Zeroizing::new(std::fs::read(path).map_err(unreadable)?);
+    let token = text.trim_ascii_end();
+    if !(TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&token.len())
+        || !token.iter().all(u8::is_ascii_graphic)
+    {
+        return Err(no_token());
+    }
+    Ok(Token {
+        caller: caller.clone(),
+        path: path.to_owned(),
+        modified: metadata.modified().ok(),
+        digest: Sha256::digest(token).into(),
+    })
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+}
+
+/// Refuses two callers that one peer would match.
+fn check_peers(proofs: &[(CallerName, Proof)]) -> Result<(), CallersError> {
+    let peers: Vec<_> = proofs
+        .iter()
+        .filter_map(|(name, proof)| match proof {
+            Proof::Peer { uid, gid } => Some((name, *uid, *gid)),
+            Proof::TokenFile(_) => None,
+        })
+        .collect();
+    for (index, (first, uid, gid)) in peers.iter().enumerate() {
+        for (second, other_uid, other_gid) in peers.iter().skip(index + 1) {
+            let overlap = uid == other_uid
+                && (gid.is_none() || other_gid.is_none() || gid == other_gid);
+            if overlap && first != second {
+                return Err(CallersError::Same {
+                    first: (*first).clone(),
+                    second: (*second).clone(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

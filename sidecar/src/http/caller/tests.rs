@@ -1,0 +1,122 @@
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
+
+use http::HeaderValue;
+
+use super::*;
+
+const ALICE: &str = "alice-token-0123456789abcdef";
+const BOB: &str = "bob-token-0123456789abcdef00";
+
+fn token_file(folder: &tempfile::TempDir, name: &str, text: &str, mode: u32) -> PathBuf {
+    let path = folder.path().join(name);
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file.set_permissions(std::fs::Permissions::from_mode(mode)).unwrap();
+    path
+}
+
+fn two_callers(folder: &tempfile::TempDir) -> Callers {
+    Callers::load(vec![
+        ("alice".parse().unwrap(), Proof::TokenFile(token_file(folder, "a", ALICE, 0o600))),
+        ("bob".parse().unwrap(), Proof::TokenFile(token_file(folder, "b", BOB, 0o640))),
+        ("root-of-pod".parse().unwrap(), Proof::Peer { uid: 7, gid: None }),
+    ])
+    .unwrap()
+}
+
+fn ask(callers: &Callers, peer: Option<Peer>, authorization: &[&str]) -> Option<String> {
+    let mut headers = HeaderMap::new();
+    for value in authorization {
+        headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+    }
+    let transport = if peer.is_some() { Transport::Unix } else { Transport::Tcp };
+    let caller = callers.authenticate(Connection { transport, peer }, &headers);
+    caller.ok().map(|caller| caller.name.to_string())
+}
+
+#[test]
+fn a_token_names_its_caller_and_nothing_else_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let callers = two_callers(&folder);
+    assert_eq!(ask(&callers, None, &[&format!("Bearer {ALICE}")]).as_deref(), Some("alice"));
+    assert_eq!(ask(&callers, None, &[&format!("bearer {BOB}")]).as_deref(), Some("bob"));
+    for bad in [
+        "Bearer",
+        "Bearer ",
+        "Bearer x",
+        "Basic YTpi",
+        &format!("Bearer {ALICE}x"),
+        &format!("Basic {ALICE}"),
+        &ALICE.to_owned(),
+    ] {
+        assert_eq!(ask(&callers, None, &[bad]), None, "{bad}");
+    }
+    assert_eq!(ask(&callers, None, &[]), None);
+}
+
+#[test]
+fn two_authorization_headers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let callers = two_callers(&folder);
+    let alice = format!("Bearer {ALICE}");
+    assert_eq!(ask(&callers, None, &[&alice, &alice]), None);
+}
+
+#[test]
+fn on_the_socket_the_peer_is_enough_and_a_wrong_token_is_not_overlooked() {
+    let folder = tempfile::tempdir().unwrap();
+    let callers = two_callers(&folder);
+    let peer = Some(Peer { uid: 7, gid: 1 });
+    assert_eq!(ask(&callers, peer, &[]).as_deref(), Some("root-of-pod"));
+    assert_eq!(ask(&callers, peer, &[&format!("Bearer {BOB}")]).as_deref(), Some("bob"));
+    assert_eq!(ask(&callers, peer, &["Bearer wrong"]), None);
+    assert_eq!(ask(&callers, Some(Peer { uid: 8, gid: 7 }), &[]), None);
+}
+
+#[test]
+fn a_changed_file_is_read_again_and_a_bad_one_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let callers = two_callers(&folder);
+    let alice = format!("Bearer {ALICE}");
+    let path = folder.path().join("a");
+    let later = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(5_000_000_000);
+    std::fs::write(&path, "").unwrap();
+    std::fs::File::open(&path).unwrap().set_modified(later).unwrap();
+    assert!(callers.reload_if_changed().is_err());
+    assert!(ask(&callers, None, &[&alice]).is_some());
+    let fresh = "fresh-token-0123456789abcdef";
+    std::fs::write(&path, fresh).unwrap();
+    assert!(callers.reload_if_changed().unwrap());
+    assert_eq!(ask(&callers, None, &[&alice]), None);
+    assert_eq!(ask(&callers, None, &[&format!("Bearer {fresh}")]).as_deref(), Some("alice"));
+}
+
+#[test]
+fn a_token_file_that_is_open_short_or_missing_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = |path: PathBuf| {
+        let error = Callers::load(vec![("alice".parse().unwrap(), Proof::TokenFile(path))]);
+        error.unwrap_err().to_string()
+    };
+    assert!(load(token_file(&folder, "open", ALICE, 0o604)).contains("chmod"));
+    assert!(load(token_file(&folder, "short", "short", 0o600)).contains("openssl"));
+    assert!(load(token_file(&folder, "inner", "alice token with spaces in it", 0o600)).contains("one line"));
+    assert!(load(folder.path().join("missing")).contains("missing"));
+}
+
+#[test]
+fn callers_that_could_not_be_told_apart_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = token_file(&folder, "a", ALICE, 0o600);
+    let same = Callers::load(vec![
+        ("alice".parse().unwrap(), Proof::TokenFile(path.clone())),
+        ("bob".parse().unwrap(), Proof::TokenFile(path)),
+    ]);
+    assert!(matches!(same, Err(CallersError::Same { .. })));
+    let peers = Callers::load(vec![
+        ("alice".parse().unwrap(), Proof::Peer { uid: 1, gid: None }),
+        ("bob".parse().unwrap(), Proof::Peer { uid: 1, gid: Some(2) }),
+    ]);
+    assert!(matches!(peers, Err(CallersError::Same { .. })));
+}

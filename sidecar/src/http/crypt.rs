@@ -1,0 +1,83 @@
+//! Encrypt, decrypt and rewrap one message in JSON.
+
+use axum::response::Response;
+use http::StatusCode;
+
+use super::body::Media;
+use super::error::{Code, Failure};
+use super::wire::{
+    Base64Text, Decrypted, DecryptRequest, EncryptRequest, Encrypted, RewrapRequest, SecretText,
+};
+use super::{Api, Call, json, stream};
+use crate::envelope::encode_text;
+use crate::secret::SealBuffer;
+use crate::service::{Opened, Sealed};
+
+pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
+    if call.media()? == Media::Octets {
+        return stream::encrypt(api, call).await;
+    }
+    call.refuse_query()?;
+    let body = api.json_body(&mut call).await?;
+    let request: EncryptRequest<'_> = json::parse(&body.bytes)?;
+    let buffer = decode_plaintext(&request.plaintext)?;
+    let sealed =
+        api.service.encrypt(&call.caller, &request.key, &request.context, buffer).await?;
+    Ok(sealed_answer(&sealed))
+}
+
+pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
+    call.refuse_query()?;
+    if call.media()? == Media::Octets {
+        return stream::decrypt(api, call).await;
+    }
+    let body = api.json_body(&mut call).await?;
+    let request: DecryptRequest<'_> = json::parse(&body.bytes)?;
+    let buffer = decode_ciphertext(&request.ciphertext)?;
+    let opened = api.service.decrypt(&call.caller, &request.context, buffer).await?;
+    Ok(opened_answer(&opened))
+}
+
+pub(super) async fn rewrap(api: &Api, mut call: Call) -> Result<Response, Failure> {
+    call.refuse_query()?;
+    if call.media()? == Media::Octets {
+        return stream::rewrap(api, call).await;
+    }
+    let body = api.json_body(&mut call).await?;
+    let request: RewrapRequest<'_> = json::parse(&body.bytes)?;
+    let buffer = decode_ciphertext(&request.ciphertext)?;
+    let new_context = request.new_context.as_ref();
+    let sealed =
+        api.service.rewrap(&call.caller, &request.context, new_context, buffer).await?;
+    Ok(sealed_answer(&sealed))
+}
+
+pub(super) fn decode_plaintext(text: &SecretText<'_>) -> Result<SealBuffer, Failure> {
+    text.decode_base64().ok_or_else(|| {
+        Failure::new(Code::InvalidRequest, "`plaintext` must be standard base64 with padding")
+    })
+}
+
+fn decode_ciphertext(text: &SecretText<'_>) -> Result<crate::secret::OpenBuffer, Failure> {
+    text.decode_ciphertext().map_err(|error| crate::service::Error::from(error).into())
+}
+
+fn sealed_answer(sealed: &Sealed) -> Response {
+    let answer = Encrypted {
+        ciphertext: &encode_text(sealed.ciphertext.as_bytes()),
+        key: sealed.key.as_str(),
+        key_version: sealed.version.number(),
+    };
+    json::answer(StatusCode::OK, &answer)
+}
+
+fn opened_answer(opened: &Opened) -> Response {
+    let answer = Decrypted {
+        plaintext: Base64Text(&opened.plaintext),
+        key: opened.key.as_str(),
+        key_version: opened.version.number(),
+        rewrap_recommended: opened.rewrap_recommended,
+    };
+    // Base64 is a third longer; the rest of the answer has a name of 64 bytes at most.
+    json::secret_answer(&answer, opened.plaintext.len().div_ceil(3) * 4 + 192)
+}

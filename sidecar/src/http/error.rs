@@ -1,0 +1,387 @@
+//! Turns what went wrong into a status, a code and an outward text: the only file that knows status codes.
+//!
+//! The body is `application/problem+json` (RFC 9457). `detail` says what to do and repeats nothing secret; the
+//! chain of causes goes to the log and stays there.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderValue, Method, StatusCode, header};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::request_id::RequestId;
+use crate::error_chain::error_chain;
+use crate::keyring::KeyringError;
+use crate::limits::Overloaded;
+use crate::root::RootError;
+use crate::service::Error;
+use crate::store::StoreError;
+
+/// Clients that may come again are told to wait this long, where nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Every code of API.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names are the contract; `title` says what each means")]
+pub enum Code {
+    InvalidRequest,
+    InvalidCiphertext,
+    DecryptionFailed,
+    ProxiedRequest,
+    Unauthenticated,
+    Forbidden,
+    KeyNotFound,
+    RouteNotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    KeyExists,
+    VersionDisabled,
+    Conflict,
+    VersionDestroyed,
+    RateLimited,
+    RootUnavailable,
+    StoreUnavailable,
+    Overloaded,
+    Internal,
+}
+
+impl Code {
+    /// Every code that this version can answer with.
+    pub const ALL: [Self; 21] = [
+        Self::InvalidRequest,
+        Self::InvalidCiphertext,
+        Self::DecryptionFailed,
+        Self::ProxiedRequest,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::KeyNotFound,
+        Self::RouteNotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
+        Self::KeyExists,
+        Self::VersionDisabled,
+        Self::Conflict,
+        Self::VersionDestroyed,
+        Self::RateLimited,
+        Self::RootUnavailable,
+        Self::StoreUnavailable,
+        Self::Overloaded,
+        Self::Internal,
+    ];
+
+    /// The code as in API.md, the status, and a title.
+    const fn row(self) -> (&'static str, StatusCode, &'static str) {
+        match self {
+            Self::InvalidRequest => {
+                ("invalid_request", StatusCode::BAD_REQUEST, "The request is not valid")
+            }
+            Self::InvalidCiphertext => (
+                "invalid_ciphertext",
+                StatusCode::BAD_REQUEST,
+                "This is not a ciphertext of this format",
+            ),
+            Self::DecryptionFailed => {
+                ("decryption_failed", StatusCode::BAD_REQUEST, "The ciphertext does not open")
+            }
+            Self::ProxiedRequest => {
+                ("proxied_request", StatusCode::BAD_REQUEST, "Proxied requests are refused")
+            }
+            Self::Unauthenticated => {
+                ("unauthenticated", StatusCode::UNAUTHORIZED, "The caller is not known")
+            }
+            Self::Forbidden => ("forbidden", StatusCode::FORBIDDEN, "The caller may not do this"),
+            Self::KeyNotFound => ("key_not_found", StatusCode::NOT_FOUND, "There is no such key"),
+            Self::RouteNotFound => {
+                ("route_not_found", StatusCode::NOT_FOUND, "There is no such route")
+            }
+            Self::MethodNotAllowed => (
+                "method_not_allowed",
+                StatusCode::METHOD_NOT_ALLOWED,
+                "The route has no such method",
+            ),
+            Self::RequestTimeout => {
+                ("request_timeout", StatusCode::REQUEST_TIMEOUT, "The body came too slowly")
+            }
+            Self::PayloadTooLarge => {
+                ("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large")
+            }
+            Self::UnsupportedMediaType => (
+                "unsupported_media_type",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The route does not take this media type",
+            ),
+            Self::KeyExists => {
+                ("key_exists", StatusCode::CONFLICT, "There is a key of that name already")
+            }
+            Self::VersionDisabled => (
+                "version_disabled",
+                StatusCode::CONFLICT,
+                "The state of the key version does not allow this",
+            ),
+            Self::Conflict => ("conflict", StatusCode::CONFLICT, "The change does not fit the state"),
+            Self::VersionDestroyed => {
+                ("version_destroyed", StatusCode::GONE, "The key version is destroyed")
+            }
+            Self::RateLimited => {
+                ("rate_limited", StatusCode::TOO_MANY_REQUESTS, "The caller's rate is used up")
+            }
+            Self::RootUnavailable => (
+                "root_unavailable",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The root cannot be reached",
+            ),
+            Self::StoreUnavailable => (
+                "store_unavailable",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The key store cannot be used",
+            ),
+            Self::Overloaded => (
+                "overloaded",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "As much is under way as the limits admit",
+            ),
+            Self::Internal => {
+                ("internal", StatusCode::INTERNAL_SERVER_ERROR, "A defect of the sidecar")
+            }
+        }
+    }
+
+    /// As in API.md.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The status that it travels with.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        self.row().1
+    }
+
+    const fn title(self) -> &'static str {
+        self.row().2
+    }
+}
+
+/// An answer that is not a success.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    code: Code,
+    detail: Cow<'static, str>,
+    retry_after: Option<Duration>,
+    allow: Option<Vec<Method>>,
+}
+
+/// A problem document (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Problem<'a> {
+    /// `urn:keypod:error:` and the code.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The same for every problem of this code.
+    title: &'static str,
+    /// The status of the answer.
+    status: u16,
+    /// One of the codes of the API.
+    code: Code,
+    /// What to do about it.
+    detail: &'a str,
+    /// The id of this request, as in the log.
+    request_id: &'a str,
+}
+
+/// What is wrong with one item of a batch.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ItemError {
+    /// One of the codes of the API.
+    code: Code,
+    /// The same for every problem of this code.
+    title: &'static str,
+    /// What to do about it.
+    #[schema(value_type = String)]
+    detail: Cow<'static, str>,
+}
+
+impl Failure {
+    /// A failure with this code and what to do about it.
+    pub(super) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        let retry_after = match code.status() {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some(RETRY_AFTER),
+            _ => None,
+        };
+        Self { code, detail: detail.into(), retry_after, allow: None }
+    }
+
+    /// 405, with the methods that the route has.
+    pub(super) fn method_not_allowed(allow: Vec<Method>) -> Self {
+        let mut failure = Self::new(Code::MethodNotAllowed, "use a method of the Allow header");
+        failure.allow = Some(allow);
+        failure
+    }
+
+    /// The code.
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// As the error of one item of a batch.
+    pub(super) fn into_item(self) -> ItemError {
+        ItemError { code: self.code, title: self.code.title(), detail: self.detail }
+    }
+
+    /// As a whole answer.
+    pub(super) fn into_response(self, request_id: &RequestId) -> Response {
+        let problem = Problem {
+            kind: format!("urn:keypod:error:{}", self.code.as_str()),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            code: self.code,
+            detail: &self.detail,
+            request_id: request_id.as_str(),
+        };
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.code.status();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(after) = self.retry_after {
+            // Whole seconds, rounded up: never earlier than it would be admitted.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if self.code == Code::Unauthenticated {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(allow) = self.allow {
+            let methods: Vec<_> = allow.iter().map(Method::as_str).collect();
+            if let Ok(value) = HeaderValue::from_str(&methods.join(", ")) {
+                headers.insert(header::ALLOW, value);
+            }
+        }
+        response
+    }
+}
+
+impl From<Overloaded> for Failure {
+    fn from(_: Overloaded) -> Self {
+        Self::new(Code::Overloaded, "come again after a moment, or raise the limits of the sidecar")
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::of(&error)
+    }
+}
+
+impl Failure {
+    /// What the outside is told of `error`.
+    pub(super) fn of(error: &Error) -> Self {
+        let text = error.to_string();
+        match error {
+            Error::Forbidden => {
+                Self::new(Code::Forbidden, "ask an operator to allow this caller, action and key")
+            }
+            Error::Invalid(text) => Self::new(Code::InvalidRequest, *text),
+            Error::Context(_) | Error::TooManyItems { .. } => Self::new(Code::InvalidRequest, text),
+            Error::NotOurs(_) => Self::new(Code::InvalidCiphertext, text),
+            Error::DecryptionFailed => Self::new(
+                Code::DecryptionFailed,
+                "give the context, key store and bytes that it was encrypted with",
+            ),
+            Error::RateLimited(limited) => {
+                let mut failure =
+                    Self::new(Code::RateLimited, "come again after the time in Retry-After");
+                failure.retry_after = Some(limited.retry_after);
+                failure
+            }
+            Error::Overloaded(overloaded) => (*overloaded).into(),
+            Error::LimitReached => Self::new(
+                Code::Conflict,
+                "the usage limit of the key version was reached: send the message again",
+            ),
+            Error::Keyring(error) => Self::of_keyring(error),
+            Error::Random(_) => internal(error),
+        }
+    }
+
+    fn of_keyring(error: &KeyringError) -> Self {
+        match error {
+            KeyringError::NoSuchKey => {
+                Self::new(Code::KeyNotFound, "make it first: POST /v1/keys, or keypod keys create")
+            }
+            KeyringError::NoSuchVersion => {
+                Self::new(Code::KeyNotFound, "the key has no such version: see GET /v1/keys/NAME")
+            }
+            KeyringError::NoSuchApproval => {
+                Self::new(Code::KeyNotFound, "nothing waits under that id: see GET /v1/approvals")
+            }
+            KeyringError::SamePerson => {
+                Self::new(Code::Forbidden, "another person than who asked must approve it")
+            }
+            KeyringError::KeyExists => {
+                Self::new(Code::KeyExists, "use the key that is there, or choose another name")
+            }
+            KeyringError::VersionDisabled => Self::new(
+                Code::VersionDisabled,
+                "enable the version, or rotate the key if it is to encrypt",
+            ),
+            KeyringError::VersionDestroyed => {
+                Self::new(Code::VersionDestroyed, "nothing brings it back")
+            }
+            KeyringError::Conflict(text) => Self::new(Code::Conflict, *text),
+            KeyringError::LimitTooSmall => Self::new(
+                Code::Conflict,
+                "it is larger than what one version of this key may seal: use a key with larger limits",
+            ),
+            KeyringError::VersionsExhausted => {
+                Self::new(Code::Conflict, "the key has used all its version numbers: use another key")
+            }
+            KeyringError::Root(root) => match **root {
+                RootError::Unavailable { .. } | RootError::Throttled { .. } => Self::new(
+                    Code::RootUnavailable,
+                    "come again after the time in Retry-After; the log and /readyz?verbose say what is wrong",
+                ),
+                RootError::Denied { .. } | RootError::KeyGone { .. } => Self::new(
+                    Code::RootUnavailable,
+                    "the root refuses this key: an operator must look at the log and mend it",
+                ),
+                _ => internal(error),
+            },
+            KeyringError::Store(store) => match **store {
+                StoreError::Unavailable { .. } | StoreError::InUse { .. } => Self::new(
+                    Code::StoreUnavailable,
+                    "come again after the time in Retry-After; the log says what is wrong with the store",
+                ),
+                _ => internal(error),
+            },
+            KeyringError::Memory(_) => Self::new(
+                Code::Overloaded,
+                "protected memory for keys is used up: an operator must raise RLIMIT_MEMLOCK",
+            ),
+            _ => internal(error),
+        }
+    }
+}
+
+/// A defect: the log has the chain, the answer has not.
+fn internal(error: &(dyn std::error::Error + 'static)) -> Failure {
+    tracing::error!(error = error_chain(error), "internal error");
+    Failure::new(Code::Internal, "a defect of the sidecar or damaged data: its log says more")
+}
+
+/// What a panic in a handler becomes; the panic itself is in the log.
+pub(super) fn panicked() -> Failure {
+    Failure::new(Code::Internal, "a defect of the sidecar: its log says more")
+}

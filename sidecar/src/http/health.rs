@@ -1,0 +1,191 @@
+//! `/livez`, `/readyz`, `/startupz` and `/metrics`, on a listener of their own with no keys behind it.
+//!
+//! Liveness is the process. Readiness begins when the preloaded keys are warm and ends when the sidecar drains
+//! or when its store or a preloaded key has been out of reach for longer than a bound. A root that cannot be
+//! reached shows in `/readyz?verbose` and the metrics long before that.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::response::Response;
+use axum::routing::get;
+use axum::Router;
+use http::{StatusCode, Uri};
+use metrics::gauge;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use super::{Api, plain};
+use crate::keyring::KeyringStatus;
+use crate::names::KeyName;
+
+/// Where the process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// It reads, opens and warms up.
+    Starting = 0,
+    /// It serves.
+    Serving = 1,
+    /// It finishes what is in flight.
+    Draining = 2,
+}
+
+/// What the health listener knows.
+#[derive(Debug)]
+pub struct Health {
+    phase: AtomicU8,
+    api: OnceLock<Arc<Api>>,
+    preload: Vec<KeyName>,
+    metrics: MetricsHandle,
+}
+
+struct MetricsHandle(PrometheusHandle);
+
+impl std::fmt::Debug for MetricsHandle {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("MetricsHandle")
+    }
+}
+
+impl Health {
+    /// A process that starts and will preload these keys.
+    #[must_use]
+    pub fn new(preload: Vec<KeyName>, metrics: PrometheusHandle) -> Self {
+        Self {
+            phase: AtomicU8::new(Phase::Starting as u8),
+            api: OnceLock::new(),
+            preload,
+            metrics: MetricsHandle(metrics),
+        }
+    }
+
+    /// The sidecar is warm: it serves.
+    pub fn serving(&self, api: Arc<Api>) {
+        let _ = self.api.set(api);
+        self.phase.store(Phase::Serving as u8, Ordering::Release);
+    }
+
+    /// The sidecar drains.
+    pub fn draining(&self) {
+        self.phase.store(Phase::Draining as u8, Ordering::Release);
+    }
+
+    fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Starting,
+            1 => Phase::Serving,
+            _ => Phase::Draining,
+        }
+    }
+
+    /// The routes of the health listener.
+    pub(super) fn router(self: Arc<Self>) -> Router {
+        let (ready, started, metrics) = (Arc::clone(&self), Arc::clone(&self), self);
+        Router::new()
+            .route("/livez", get(async || plain(StatusCode::OK, "ok\n".to_owned())))
+            .route("/startupz", get(async move || started.startup()))
+            .route("/readyz", get(async move |uri: Uri| ready.readiness(asks_verbose(&uri)).await))
+            .route("/metrics", get(async move || metrics.render().await))
+    }
+
+    fn startup(&self) -> Response {
+        match self.phase() {
+            Phase::Starting => plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()),
+            Phase::Serving | Phase::Draining => plain(StatusCode::OK, "ok\n".to_owned()),
+        }
+    }
+
+    async fn readiness(&self, verbose: bool) -> Response {
+        let (ready, report) = self.report().await;
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        if verbose {
+            return plain(status, report);
+        }
+        plain(status, if ready { "ok\n" } else { "not ready: see /readyz?verbose\n" }.to_owned())
+    }
+
+    /// Whether the sidecar can serve, and why, a line each.
+    async fn report(&self) -> (bool, String) {
+        let phase = self.phase();
+        let mut report = format!("phase: {phase:?}\n");
+        let (Phase::Serving, Some(api)) = (phase, self.api.get()) else { return (false, report) };
+        let keyring = api.service().keyring();
+        let status = keyring.status(api.service().now());
+        let mut ready = true;
+        match keyring.check_store().await {
+            Ok(()) => report.push_str("store: ok\n"),
+            Err(error) => {
+                let _ = writeln!(report, "store: {error}");
+            }
+        }
+        for name in &self.preload {
+            let cached = status.cached.iter().filter(|cached| cached.name == *name);
+            let left = cached.map(|cached| cached.encrypts_for).max().unwrap_or(Duration::ZERO);
+            // A preloaded key that was idle and left memory is loaded again by its next use.
+            let known = status.cached.iter().any(|cached| cached.name == *name);
+            if known && left.is_zero() {
+                ready = false;
+                let _ = writeln!(report, "preloaded key {name}: past its bound");
+            }
+        }
+        for cached in &status.cached {
+            let _ = writeln!(
+                report,
+                "key {}/{}: row {} s old, unwrapped {} s ago, encrypts for {} s, decrypts for {} s",
+                cached.name,
+                cached.version,
+                cached.row_age.as_secs(),
+                cached.unwrap_age.as_secs(),
+                cached.encrypts_for.as_secs(),
+                cached.decrypts_for.as_secs(),
+            );
+        }
+        let _ = writeln!(report, "root {}: {} unwraps, {} failed", status.root.name, status.unwraps, status.unwrap_failures);
+        (ready, report)
+    }
+
+    async fn render(&self) -> Response {
+        if let Some(api) = self.api.get() {
+            show(api);
+        }
+        plain(StatusCode::OK, self.metrics.0.render())
+    }
+}
+
+fn asks_verbose(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|part| part == "verbose"))
+}
+
+/// Sets the gauges that are read when they are asked for.
+fn show(api: &Api) {
+    let service = api.service();
+    let status = service.keyring().status(service.now());
+    show_keyring(&status);
+    let counts = service.limits().counts();
+    metrics::counter!("keypod_limited_total", "limit" => "rate").absolute(counts.rate_limited);
+    metrics::counter!("keypod_limited_total", "limit" => "load").absolute(counts.overloaded);
+    #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
+    gauge!("keypod_requests_in_flight").set(service.limits().in_flight() as f64);
+}
+
+fn show_keyring(status: &KeyringStatus) {
+    use metrics::counter;
+    counter!("keypod_cache_hits_total").absolute(status.hits);
+    counter!("keypod_cache_misses_total").absolute(status.misses);
+    counter!("keypod_cache_evictions_total").absolute(status.evictions);
+    counter!("keypod_root_unwraps_total").absolute(status.unwraps);
+    counter!("keypod_root_unwrap_failures_total").absolute(status.unwrap_failures);
+    counter!("keypod_store_lookups_total").absolute(status.lookups);
+    counter!("keypod_store_lookup_failures_total").absolute(status.lookup_failures);
+    gauge!("keypod_memory_protection", "kind" => status.protection.as_str()).set(1.0);
+    for cached in &status.cached {
+        let (key, version) = (cached.name.to_string(), cached.version.to_string());
+        let labels = [("key", key), ("version", version)];
+        gauge!("keypod_key_row_age_seconds", &labels).set(cached.row_age.as_secs_f64());
+        gauge!("keypod_key_unwrap_age_seconds", &labels).set(cached.unwrap_age.as_secs_f64());
+        gauge!("keypod_key_encrypts_for_seconds", &labels).set(cached.encrypts_for.as_secs_f64());
+        gauge!("keypod_key_decrypts_for_seconds", &labels).set(cached.decrypts_for.as_secs_f64());
+    }
+}

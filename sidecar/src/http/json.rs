@@ -1,0 +1,117 @@
+//! Reads and writes JSON bodies. An error about a body names a field or a place, never a value: values are
+//! plaintext.
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::error::{Code, Failure};
+use super::wire;
+
+/// Parses a whole body.
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|error| {
+        Failure::new(Code::InvalidRequest, describe(&error))
+    })
+}
+
+/// What to do about `error`, without any value of the body. Only texts that are known to hold none go out.
+pub(super) fn describe(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let message = text.strip_suffix(&place).unwrap_or(&text);
+    let names_a_field = ["missing field `", "duplicate field `", "unknown field `"];
+    if error.is_data() {
+        if names_a_field.iter().any(|start| message.starts_with(start)) {
+            return format!("{}{place}", shortened(message));
+        }
+        if wire::is_own_text(message) {
+            return format!("{message}{place}");
+        }
+        return format!("a value is of the wrong kind{place}: see /openapi.json");
+    }
+    format!("the body is not valid JSON in UTF-8{place}")
+}
+
+/// A message that names an unknown field, with that name cut: it is the caller's, of any length.
+fn shortened(message: &str) -> String {
+    let Some((start, rest)) = message.split_once('`') else { return message.to_owned() };
+    let Some((name, rest)) = rest.split_once("`, expected") else { return message.to_owned() };
+    let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+    format!("{start}`{name}`, expected{rest}")
+}
+
+/// An answer without secrets.
+pub(super) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
+    let bytes = serde_json::to_vec(body).unwrap_or_default();
+    with_body(status, Body::from(bytes))
+}
+
+/// An answer with plaintext in it, of about `size_hint` bytes: wiped once it is sent.
+pub(super) fn secret_answer(body: &impl Serialize, size_hint: usize) -> Response {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size_hint));
+    // Serialising these types into memory cannot fail; an empty body would be noticed.
+    let _ = serde_json::to_writer(&mut *bytes, body);
+    with_body(StatusCode::OK, Body::from(Bytes::from_owner(bytes)))
+}
+
+fn with_body(status: StatusCode, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(body: &str) -> String {
+        let error = serde_json::from_str::<wire::EncryptRequest<'_>>(body).err().unwrap();
+        describe(&error)
+    }
+
+    #[test]
+    fn an_unknown_field_is_named() {
+        let text = error_of(r#"{"key":"a","plaintext":"","contxt":{}}"#);
+        assert!(text.contains("`contxt`") && text.contains("`context`"), "{text}");
+        let long = format!(r#"{{"key":"a","plaintext":"","{}":1}}"#, "x".repeat(1000));
+        assert!(error_of(&long).len() < 200);
+    }
+
+    #[test]
+    fn no_error_repeats_a_value() {
+        for body in [
+            r#"{"key":"CANARY","plaintext":""}"#,
+            r#"{"key":"a","plaintext":"CANARY"}"#,
+            r#"{"key":"a","plaintext":["CANARY"]}"#,
+            r#"{"key":"a","plaintext":"","context":"CANARY"}"#,
+            r#"{"key":"a","plaintext":"","context":{"CANARY":"x"}}"#,
+            r#"{"key":"a","plaintext":"","context":{"a":["CANARY"]}}"#,
+            r#"["CANARY"]"#,
+            r#""CANARY""#,
+            r#"{"key":"a","plaintext":"CANARY"#,
+            r#"{"key":{"CANARY":1}}"#,
+        ] {
+            if let Err(error) = serde_json::from_str::<wire::EncryptRequest<'_>>(body) {
+                assert!(!describe(&error).contains("CANARY"), "{body}: {}", describe(&error));
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_says_where_and_what() {
+        assert!(error_of(r#"{"key":"a"}"#).contains("missing field `plaintext`"));
+        assert!(error_of(r#"{"key":"a","key":"b"}"#).contains("duplicate field `key`"));
+        assert!(error_of("{").contains("not valid JSON"));
+        assert!(error_of(r#"{"key":"A"}"#).contains("a key name is 1 to 64"));
+        let text = error_of(r#"{"key":"a","plaintext":"","context":{"A":"x"}}"#);
+        assert!(text.contains("a name in a context"), "{text}");
+        assert!(error_of(r#"{"key":"a","plaintext":"","context":null}"#).contains("context"));
+    }
+}

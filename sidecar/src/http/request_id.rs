@@ -1,0 +1,73 @@
+//! The id of one request: taken over from the client if it is a sane token, made otherwise.
+
+use std::fmt::Write as _;
+
+use http::{HeaderMap, HeaderValue};
+
+/// The header that it comes and goes in.
+pub(super) const HEADER: &str = "x-request-id";
+
+/// 1 to 64 of `A-Z a-z 0-9 . _ -`.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The client's id, if there is exactly one and it is sane; a new one otherwise.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut given = headers.get_all(HEADER).iter();
+        match (given.next(), given.next()) {
+            (Some(value), None) if is_sane(value.as_bytes()) => Self(value.clone()),
+            _ => Self::random(),
+        }
+    }
+
+    fn random() -> Self {
+        let mut bytes = [0; 12];
+        // An id is for finding a line in the log, no more: without random bytes it is all zero.
+        let _ = getrandom::fill(&mut bytes);
+        let mut text = String::with_capacity(24);
+        for byte in bytes {
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("none")))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or("none")
+    }
+
+    pub(super) fn to_header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+fn is_sane(bytes: &[u8]) -> bool {
+    (1..=64).contains(&bytes.len())
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: &[&'static str]) -> String {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(HEADER, HeaderValue::from_static(value));
+        }
+        RequestId::of(&headers).as_str().to_owned()
+    }
+
+    #[test]
+    fn a_sane_id_is_taken_over_and_any_other_replaced() {
+        assert_eq!(of(&["a-B_9.x"]), "a-B_9.x");
+        for bad in [vec![], vec![""], vec!["a b"], vec!["a\"b"], vec!["one", "two"]] {
+            let made = of(&bad);
+            assert_eq!(made.len(), 24, "{bad:?}");
+            assert!(is_sane(made.as_bytes()));
+        }
+        assert_ne!(of(&[]), of(&[]));
+    }
+}

@@ -1,0 +1,150 @@
+//! The route table: method, path, what it does, what it takes and answers, and who handles it. What serves and
+//! what `/openapi.json` says are both read from it.
+
+use futures_util::future::BoxFuture;
+use http::Method;
+
+use super::error::{Code, Failure};
+use super::{Api, Call, batch, crypt, keys, openapi, status};
+use axum::response::Response;
+
+/// What a route takes as its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// Nothing.
+    Nothing,
+    /// JSON of this schema.
+    Json(&'static str),
+    /// JSON of this schema, or octets: then the answer is octets too. Whether the key is in the query.
+    JsonOrOctets {
+        schema: &'static str,
+        key_in_query: bool,
+        new_context: bool,
+    },
+}
+
+type Handler = for<'a> fn(&'a Api, Call) -> BoxFuture<'a, Result<Response, Failure>>;
+
+/// One row of the table.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    /// The operation's name, in the metrics and in `/openapi.json`.
+    pub(super) operation: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) takes: Takes,
+    /// The status and schema of each success.
+    pub(super) answers: &'static [(u16, &'static str)],
+    /// What can go wrong beside what can on every route.
+    pub(super) codes: &'static [Code],
+    pub(super) handler: Handler,
+}
+
+const CRYPT: &[Code] = &[
+    Code::KeyNotFound,
+    Code::VersionDisabled,
+    Code::VersionDestroyed,
+    Code::RootUnavailable,
+    Code::StoreUnavailable,
+];
+const OPEN: &[Code] = &[
+    Code::InvalidCiphertext,
+    Code::DecryptionFailed,
+    Code::KeyNotFound,
+    Code::VersionDisabled,
+    Code::VersionDestroyed,
+    Code::RootUnavailable,
+    Code::StoreUnavailable,
+];
+const CHANGE: &[Code] = &[
+    Code::KeyNotFound,
+    Code::Conflict,
+    Code::VersionDestroyed,
+    Code::RootUnavailable,
+    Code::StoreUnavailable,
+];
+const LOOK: &[Code] = &[Code::KeyNotFound, Code::StoreUnavailable];
+
+macro_rules! route {
+    ($method:ident $path:literal $operation:literal $summary:literal, $takes:expr, $answers:expr, $codes:expr, $handler:path) => {
+        Route {
+            method: Method::$method,
+            path: $path,
+            operation: $operation,
+            summary: $summary,
+            takes: $takes,
+            answers: &$answers,
+            codes: $codes,
+            handler: |api, call| Box::pin($handler(api, call)),
+        }
+    };
+}
+
+const fn octets(schema: &'static str, key_in_query: bool, new_context: bool) -> Takes {
+    Takes::JsonOrOctets { schema, key_in_query, new_context }
+}
+
+/// Every route.
+#[rustfmt::skip]
+pub(super) static ROUTES: &[Route] = &[
+    route!(POST "/v1/encrypt" "encrypt" "Encrypt one message",
+        octets("EncryptRequest", true, false), [(200, "Encrypted")], CRYPT, crypt::encrypt),
+    route!(POST "/v1/decrypt" "decrypt" "Decrypt one message",
+        octets("DecryptRequest", false, false), [(200, "Decrypted")], OPEN, crypt::decrypt),
+    route!(POST "/v1/rewrap" "rewrap" "Move one ciphertext to the newest version",
+        octets("RewrapRequest", false, true), [(200, "Encrypted")], OPEN, crypt::rewrap),
+    route!(POST "/v1/encrypt/batch" "encrypt_batch" "Encrypt many messages under one key",
+        Takes::Json("EncryptBatchRequest"), [(200, "EncryptedBatch")], CRYPT, batch::encrypt),
+    route!(POST "/v1/decrypt/batch" "decrypt_batch" "Decrypt many messages",
+        Takes::Json("DecryptBatchRequest"), [(200, "DecryptedBatch")], OPEN, batch::decrypt),
+    route!(POST "/v1/rewrap/batch" "rewrap_batch" "Move many ciphertexts to the newest version",
+        Takes::Json("RewrapBatchRequest"), [(200, "EncryptedBatch")], OPEN, batch::rewrap),
+    route!(POST "/v1/keys" "create_key" "Make a key",
+        Takes::Json("CreateKeyRequest"), [(201, "KeyView")],
+        &[Code::KeyExists, Code::RootUnavailable, Code::StoreUnavailable], keys::create),
+    route!(GET "/v1/keys" "list_keys" "List the keys that the caller may read",
+        Takes::Nothing, [(200, "KeyList")], &[Code::StoreUnavailable], keys::list),
+    route!(GET "/v1/keys/{name}" "show_key" "Show a key",
+        Takes::Nothing, [(200, "KeyView")], LOOK, keys::show),
+    route!(POST "/v1/rotate" "rotate" "Make a new version of a key",
+        Takes::Json("RotateRequest"), [(200, "Rotated")], CHANGE, keys::rotate),
+    route!(POST "/v1/keys/{name}/versions/{version}/state" "set_state" "Set the state of a key version",
+        Takes::Json("StateRequest"), [(200, "KeyView")], CHANGE, keys::set_state),
+    route!(POST "/v1/keys/{name}/versions/{version}/destroy" "destroy" "Destroy a key version, after a delay",
+        Takes::Json("DestroyRequest"), [(200, "KeyView"), (202, "Waits")], CHANGE, keys::destroy),
+    route!(POST "/v1/keys/{name}/versions/{version}/destroy/cancel" "cancel_destroy" "Take a destruction back",
+        Takes::Nothing, [(200, "KeyView")], CHANGE, keys::cancel_destruction),
+    route!(GET "/v1/approvals" "list_approvals" "List what waits for a second person",
+        Takes::Nothing, [(200, "ApprovalList")], &[Code::StoreUnavailable], keys::list_approvals),
+    route!(POST "/v1/approvals/{id}" "approve" "Approve what another person asked for",
+        Takes::Nothing, [(200, "KeyView")], CHANGE, keys::approve),
+    route!(GET "/v1/status" "status" "Show the sidecar's state",
+        Takes::Nothing, [(200, "StatusView")], &[], status::status),
+    route!(GET "/openapi.json" "openapi" "This description",
+        Takes::Nothing, [(200, "OpenApi")], &[], openapi::serve),
+];
+
+/// The route for this method among those of `path`.
+pub(super) fn find(path: Option<&'static str>, method: &Method) -> Result<&'static Route, Failure> {
+    let path = path.ok_or_else(not_found)?;
+    let mut methods = Vec::new();
+    for route in ROUTES.iter().filter(|route| route.path == path) {
+        if route.method == *method {
+            return Ok(route);
+        }
+        methods.push(route.method.clone());
+    }
+    Err(Failure::method_not_allowed(methods))
+}
+
+/// 404 for what is no route.
+pub(super) fn not_found() -> Failure {
+    Failure::new(Code::RouteNotFound, "see /openapi.json for the routes")
+}
+
+/// The OpenAPI document that `/openapi.json` serves.
+#[must_use]
+pub fn document() -> serde_json::Value {
+    openapi::document(ROUTES)
+}

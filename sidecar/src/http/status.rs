@@ -1,0 +1,131 @@
+//! `GET /v1/status`: what an operator asks first.
+
+use axum::response::Response;
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::Failure;
+use super::{Api, Call, json};
+use crate::keyring::{CachedKeyStatus, KeyringStatus};
+use crate::service::Status;
+
+/// The sidecar at one moment.
+#[derive(Serialize, ToSchema)]
+pub(super) struct StatusView {
+    /// Of Keypod.
+    version: &'static str,
+    /// RFC 3339, UTC: what the sidecar takes the time to be.
+    now: String,
+    root: RootView,
+    store: StoreView,
+    memory: MemoryView,
+    cache: CacheView,
+}
+
+/// The root.
+#[derive(Serialize, ToSchema)]
+struct RootView {
+    name: String,
+    kind: &'static str,
+    /// What an operator should know.
+    note: Option<&'static str>,
+}
+
+/// The key store.
+#[derive(Serialize, ToSchema)]
+struct StoreView {
+    kind: &'static str,
+    /// Whether it answers and can be written.
+    healthy: bool,
+    /// What is wrong with it.
+    problem: Option<String>,
+}
+
+/// How key bytes are protected.
+#[derive(Serialize, ToSchema)]
+struct MemoryView {
+    /// `secretmem`, `mlock` or `heap`.
+    protection: &'static str,
+}
+
+/// The cache of key versions.
+#[derive(Serialize, ToSchema)]
+struct CacheView {
+    hits: u64,
+    misses: u64,
+    unwraps: u64,
+    unwrap_failures: u64,
+    lookups: u64,
+    lookup_failures: u64,
+    evictions: u64,
+    versions: Vec<CachedView>,
+}
+
+/// One cached version: how old it is and when it stops.
+#[derive(Serialize, ToSchema)]
+struct CachedView {
+    key: String,
+    version: u32,
+    /// Since the store last confirmed its row.
+    row_age_s: u64,
+    /// Since the root last unwrapped it.
+    unwrap_age_s: u64,
+    /// Until it stops encrypting, if nothing confirms it before.
+    encrypts_for_s: u64,
+    /// Until it stops decrypting, likewise.
+    decrypts_for_s: u64,
+}
+
+pub(super) async fn status(api: &Api, call: Call) -> Result<Response, Failure> {
+    call.refuse_query()?;
+    let status = api.service.status(&call.caller).await?;
+    Ok(json::answer(StatusCode::OK, &StatusView::of(status)))
+}
+
+impl StatusView {
+    fn of(status: Status) -> Self {
+        let problem = status.store.err().map(|error| error.to_string());
+        let keyring = status.keyring;
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            now: status.now.wall.to_string(),
+            root: RootView {
+                name: keyring.root.name.to_string(),
+                kind: keyring.root.kind,
+                note: keyring.root.note,
+            },
+            store: StoreView { kind: keyring.store, healthy: problem.is_none(), problem },
+            memory: MemoryView { protection: keyring.protection.as_str() },
+            cache: CacheView::of(&keyring),
+        }
+    }
+}
+
+impl CacheView {
+    fn of(keyring: &KeyringStatus) -> Self {
+        Self {
+            hits: keyring.hits,
+            misses: keyring.misses,
+            unwraps: keyring.unwraps,
+            unwrap_failures: keyring.unwrap_failures,
+            lookups: keyring.lookups,
+            lookup_failures: keyring.lookup_failures,
+            evictions: keyring.evictions,
+            versions: keyring.cached.iter().map(CachedView::of).collect(),
+        }
+    }
+}
+
+impl CachedView {
+    fn of(cached: &CachedKeyStatus) -> Self {
+        Self {
+            key: cached.name.to_string(),
+            version: cached.version.number(),
+            row_age_s: cached.row_age.as_secs(),
+            unwrap_age_s: cached.unwrap_age.as_secs(),
+            encrypts_for_s: cached.encrypts_for.as_secs(),
+            decrypts_for_s: cached.decrypts_for.as_secs(),
+        }
+    }
+}

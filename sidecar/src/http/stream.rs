@@ -1,0 +1,263 @@
+//! Encrypt, decrypt and rewrap binary bodies of any length, with back-pressure and in constant memory.
+//!
+//! The answer's body is pulled: a segment is read, worked on and sent only when the client has taken the one
+//! before. All that can be refused is refused before the answer begins, the first segment's authenticity
+//! included; a failure after that breaks the answer off and never ends it cleanly (test
+//! `a_failure_in_the_middle_breaks_the_answer_off`). Context comes in `Keypod-Context`.
+
+use axum::body::Body;
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use http::{HeaderMap, HeaderValue, header};
+use zeroize::Zeroizing;
+
+use super::body::BodyReader;
+use super::error::{Code, Failure};
+use super::{Api, Call, json};
+use crate::envelope::{
+    Context, FORMAT_OVERHEAD_BYTES, HEADER_BYTES, Header, LastSegment, SEGMENT_BYTES, SealSegment,
+    Suite, TAG_BYTES,
+};
+use crate::limits::{BodyMemory, InFlight};
+use crate::names::{KeyName, KeyVersion};
+use crate::secret::{OpenBuffer, Plaintext};
+use crate::service::{OpeningStream, RewrappingStream, SealingStream};
+
+const CONTEXT: &str = "keypod-context";
+const NEW_CONTEXT: &str = "keypod-new-context";
+const KEY: &str = "keypod-key";
+const KEY_VERSION: &str = "keypod-key-version";
+
+/// Memory that one stream takes at most: a segment that is read, one that is worked on, one that is sent.
+const STREAM_MEMORY_BYTES: usize = 4 * (SEGMENT_BYTES + TAG_BYTES);
+/// A sealed segment that is not the last.
+const SEALED_SEGMENT_BYTES: usize = SEGMENT_BYTES + TAG_BYTES;
+
+/// What a stream holds until it ends.
+struct Held {
+    body: BodyReader,
+    _in_flight: InFlight,
+    _memory: BodyMemory,
+}
+
+impl Held {
+    fn new(api: &Api, call: Call) -> Result<Self, Failure> {
+        let memory = api.service.limits().body_memory(STREAM_MEMORY_BYTES)?;
+        Ok(Self { body: call.body, _in_flight: call.in_flight, _memory: memory })
+    }
+}
+
+pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
+    let key = key_of_query(call.query())?;
+    let context = context_of(call.headers(), CONTEXT)?.unwrap_or_default();
+    let known_len = call.body.exact_len().and_then(|len| usize::try_from(len).ok());
+    if let Some(len) = known_len.filter(|len| *len <= SEGMENT_BYTES) {
+        let _memory = api.service.limits().body_memory(len)?;
+        let buffer = call.body.plaintext(len).await?;
+        let sealed = api.service.encrypt(&call.caller, &key, &context, buffer).await?;
+        let body = Body::from(sealed.ciphertext.into_bytes());
+        return Ok(octets(body, &sealed.key, sealed.version));
+    }
+    let stream = api.service.begin_encrypt(&call.caller, &key, &context).await?;
+    let (name, version) = (stream.key().name().clone(), stream.key().version());
+    let start = Bytes::copy_from_slice(stream.header());
+    let sealing = Sealing { stream, held: Held::new(api, call)? };
+    Ok(octets(body_of(start, LastSegment::No, sealing), &name, version))
+}
+
+struct Sealing {
+    stream: SealingStream,
+    held: Held,
+}
+
+impl Segments for Sealing {
+    async fn next(&mut self) -> Result<(Bytes, LastSegment), Failure> {
+        let mut segment = SealSegment::new();
+        let last = last(self.held.body.fill_segment(&mut segment).await?);
+        Ok((self.stream.seal(segment, last).await?.into(), last))
+    }
+}
+
+pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
+    let context = context_of(call.headers(), CONTEXT)?.unwrap_or_default();
+    let (start, header) = read_header(&mut call.body).await?;
+    if header.suite() == Suite::Whole {
+        let (buffer, _memory) = rest_of_whole(api, &mut call.body, start).await?;
+        let opened = api.service.decrypt(&call.caller, &context, buffer).await?;
+        let body = Body::from(Bytes::from_owner(PlaintextBytes(opened.plaintext)));
+        return Ok(octets(body, &opened.key, opened.version));
+    }
+    let mut stream = api.service.begin_decrypt(&call.caller, &context, &header).await?;
+    let (name, version) = (stream.key().name().clone(), stream.key().version());
+    let mut held = Held::new(api, call)?;
+    let (segment, last) = sealed_segment(&mut held.body, start.get(HEADER_BYTES..)).await?;
+    let first = Bytes::from_owner(PlaintextBytes(stream.open(segment, last)?));
+    Ok(octets(body_of(first, last, Opening { stream, held }), &name, version))
+}
+
+struct Opening {
+    stream: OpeningStream,
+    held: Held,
+}
+
+impl Segments for Opening {
+    async fn next(&mut self) -> Result<(Bytes, LastSegment), Failure> {
+        let (segment, last) = sealed_segment(&mut self.held.body, None).await?;
+        Ok((Bytes::from_owner(PlaintextBytes(self.stream.open(segment, last)?)), last))
+    }
+}
+
+/// Beyond API.md: a ciphertext of any length moves to the newest version, its plaintext seen by nobody.
+pub(super) async fn rewrap(api: &Api, mut call: Call) -> Result<Response, Failure> {
+    let context = context_of(call.headers(), CONTEXT)?.unwrap_or_default();
+    let new_context = context_of(call.headers(), NEW_CONTEXT)?;
+    let (start, header) = read_header(&mut call.body).await?;
+    if header.suite() == Suite::Whole {
+        let (buffer, _memory) = rest_of_whole(api, &mut call.body, start).await?;
+        let sealed =
+            api.service.rewrap(&call.caller, &context, new_context.as_ref(), buffer).await?;
+        let body = Body::from(sealed.ciphertext.into_bytes());
+        return Ok(octets(body, &sealed.key, sealed.version));
+    }
+    let begun = api.service.begin_rewrap(&call.caller, &context, new_context.as_ref(), &header);
+    let mut stream = begun.await?;
+    let (name, version) = {
+        let key = stream.sealing().key();
+        (key.name().clone(), key.version())
+    };
+    let mut held = Held::new(api, call)?;
+    let mut first = stream.sealing().header().to_vec();
+    let (segment, last) = sealed_segment(&mut held.body, start.get(HEADER_BYTES..)).await?;
+    first.extend_from_slice(&stream.rewrap(segment, last).await?);
+    Ok(octets(body_of(first.into(), last, Rewrapping { stream, held }), &name, version))
+}
+
+struct Rewrapping {
+    stream: RewrappingStream,
+    held: Held,
+}
+
+impl Segments for Rewrapping {
+    async fn next(&mut self) -> Result<(Bytes, LastSegment), Failure> {
+        let (segment, last) = sealed_segment(&mut self.held.body, None).await?;
+        Ok((self.stream.rewrap(segment, last).await?.into(), last))
+    }
+}
+
+/// Reads as much as a header needs, and parses it.
+async fn read_header(body: &mut BodyReader) -> Result<(Vec<u8>, Header), Failure> {
+    let mut start = Vec::with_capacity(FORMAT_OVERHEAD_BYTES);
+    body.fill(&mut start, FORMAT_OVERHEAD_BYTES).await?;
+    let header = Header::parse(&start).map_err(crate::service::Error::from)?;
+    Ok((start, header))
+}
+
+/// The whole message that begins with `start`: its length has the limit of a JSON body.
+async fn rest_of_whole(
+    api: &Api,
+    body: &mut BodyReader,
+    start: Vec<u8>,
+) -> Result<(OpenBuffer, super::body::WholeBody), Failure> {
+    let bytes_max = api.settings.json_body_bytes_max.saturating_sub(start.len());
+    let mut rest = body.whole(bytes_max, api.service.limits()).await?;
+    let mut whole = start;
+    whole.reserve_exact(rest.bytes.len());
+    whole.append(&mut rest.bytes);
+    Ok((OpenBuffer::from_received(whole), rest))
+}
+
+/// The next sealed segment, which begins with `start`, and whether it is the last.
+async fn sealed_segment(
+    body: &mut BodyReader,
+    start: Option<&[u8]>,
+) -> Result<(OpenBuffer, LastSegment), Failure> {
+    let mut segment = Vec::with_capacity(SEALED_SEGMENT_BYTES);
+    segment.extend_from_slice(start.unwrap_or_default());
+    let ended = body.fill(&mut segment, SEALED_SEGMENT_BYTES).await?;
+    Ok((OpenBuffer::from_received(segment), last(ended)))
+}
+
+fn last(ended: bool) -> LastSegment {
+    if ended { LastSegment::Yes } else { LastSegment::No }
+}
+
+/// An answer that is made segment by segment.
+trait Segments: Send + 'static {
+    /// The next segment of the answer, and whether it is the last.
+    fn next(&mut self) -> impl Future<Output = Result<(Bytes, LastSegment), Failure>> + Send;
+}
+
+/// `first`, and then what `segments` gives until the last one. A failure is an error of the body, which the
+/// HTTP library turns into a broken connection, and not its end.
+fn body_of(first: Bytes, last: LastSegment, segments: impl Segments) -> Body {
+    let more = (last == LastSegment::No).then_some(segments);
+    let rest = stream::try_unfold(more, |segments| async move {
+        let Some(mut segments) = segments else { return Ok(None) };
+        match segments.next().await {
+            Ok((bytes, last)) => {
+                Ok(Some((bytes, (last == LastSegment::No).then_some(segments))))
+            }
+            Err(failure) => {
+                let code = failure.code().as_str();
+                tracing::warn!(code, "a stream was broken off");
+                metrics::counter!("keypod_streams_broken_off_total", "code" => code).increment(1);
+                Err(BrokenOff { code })
+            }
+        }
+    });
+    Body::from_stream(stream::iter([Ok(first)]).chain(rest))
+}
+
+/// A plaintext as the bytes of an answer: wiped once they are sent.
+struct PlaintextBytes(Plaintext);
+
+impl AsRef<[u8]> for PlaintextBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.0.expose_bytes()
+    }
+}
+
+/// What ends an answer in the middle; the client sees a broken connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the stream was broken off: {code}")]
+struct BrokenOff {
+    code: &'static str,
+}
+
+fn octets(body: Body, key: &KeyName, version: KeyVersion) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    if let Ok(name) = HeaderValue::from_str(key.as_str()) {
+        headers.insert(KEY, name);
+    }
+    headers.insert(KEY_VERSION, HeaderValue::from(version.number()));
+    response
+}
+
+/// The one parameter that the query has: `key`.
+fn key_of_query(query: Option<&str>) -> Result<KeyName, Failure> {
+    let wanted = || Failure::new(Code::InvalidRequest, "give the key in the query: ?key=NAME, and nothing else");
+    // A key name has no character that would be percent-encoded.
+    let name = query.and_then(|query| query.strip_prefix("key=")).ok_or_else(wanted)?;
+    name.parse().map_err(|_| wanted())
+}
+
+/// The context in the header `name`: base64url, without padding, of a JSON object.
+fn context_of(headers: &HeaderMap, name: &str) -> Result<Option<Context>, Failure> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let wanted = || {
+        let detail = format!("{name} must be one base64url, without padding, of a JSON object of strings");
+        Failure::new(Code::InvalidRequest, detail)
+    };
+    if values.next().is_some() {
+        return Err(wanted());
+    }
+    let text = Zeroizing::new(URL_SAFE_NO_PAD.decode(value.as_bytes()).map_err(|_| wanted())?);
+    json::parse(&text).map(Some)
+}

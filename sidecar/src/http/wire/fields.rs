@@ -1,0 +1,146 @@
+//! Fields that are more than their JSON type: how they are read, written and described.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::{Error as _, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::schema::{AdditionalProperties, Schema, SchemaType, Type};
+use utoipa::openapi::{Object, ObjectBuilder, RefOr};
+use zeroize::Zeroizing;
+
+use crate::envelope::{Context, ContextError, NotOurs, decode_text};
+use crate::names::{KeyName, NameError};
+use crate::secret::{OpenBuffer, Plaintext, SealBuffer};
+
+/// A JSON string that may hold plaintext.
+pub(in crate::http) enum SecretText<'a> {
+    /// In the body, as it came.
+    Borrowed(&'a str),
+    /// Unescaped into memory of its own; wiped on drop.
+    Owned(Zeroizing<String>),
+}
+
+impl SecretText<'_> {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Borrowed(text) => text,
+            Self::Owned(text) => text,
+        }
+    }
+
+    /// The bytes that this base64 stands for, ready to be sealed. `None` if it is none.
+    pub(in crate::http) fn decode_base64(&self) -> Option<SealBuffer> {
+        let text = self.as_str();
+        let mut buffer = SealBuffer::with_len(base64::decoded_len_estimate(text.len()));
+        let len = STANDARD.decode_slice(text, buffer.expose_plaintext_mut()).ok()?;
+        buffer.truncate(len);
+        Some(buffer)
+    }
+
+    /// The ciphertext whose text form this is.
+    pub(in crate::http) fn decode_ciphertext(&self) -> Result<OpenBuffer, NotOurs> {
+        decode_text(self.as_str())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for SecretText<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = SecretText<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<SecretText<'de>, E> {
+                Ok(SecretText::Borrowed(text))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<SecretText<'de>, E> {
+                Ok(SecretText::Owned(Zeroizing::new(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// A plaintext, written as standard base64 with padding without a copy of its own.
+pub(in crate::http) struct Base64Text<'a>(pub(in crate::http) &'a Plaintext);
+
+impl Serialize for Base64Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = Zeroizing::new(String::with_capacity(self.0.len().div_ceil(3) * 4));
+        STANDARD.encode_string(self.0.expose_bytes(), &mut text);
+        serializer.serialize_str(&text)
+    }
+}
+
+/// Whether `message` is one that a type of this crate makes, and so repeats nothing of the body.
+pub(in crate::http) fn is_own_text(message: &str) -> bool {
+    let context = [
+        ContextError::TooManyPairs,
+        ContextError::Name,
+        ContextError::Value,
+        ContextError::NameTwice,
+        ContextError::NotAnObject,
+        ContextError::NotAString,
+    ];
+    context.iter().any(|error| error.to_string() == message)
+        || NameError::Key.to_string() == message
+}
+
+pub(super) fn key_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyName, D::Error> {
+    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+    text.parse().map_err(D::Error::custom)
+}
+
+/// A context that is there: `null` is refused like any other value that is no object.
+pub(super) fn present_context<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Context>, D::Error> {
+    Context::deserialize(deserializer).map(Some)
+}
+
+/// A text that is there: `null` is refused.
+pub(super) fn present_text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    String::deserialize(deserializer).map(Some)
+}
+
+fn text_schema(description: &str) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::String))
+        .description(Some(description.to_owned()))
+}
+
+pub(super) fn key_name_schema() -> Object {
+    text_schema("The name of a key.").pattern(Some("^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")).build()
+}
+
+pub(super) fn base64_schema() -> Object {
+    let pattern = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)?$";
+    text_schema("Standard base64 with padding (RFC 4648 section 4).").pattern(Some(pattern)).build()
+}
+
+pub(super) fn ciphertext_schema() -> Object {
+    text_schema("A ciphertext in text form.").pattern(Some(r"^kp1\.[A-Za-z0-9_-]+$")).build()
+}
+
+pub(super) fn context_schema() -> Object {
+    let value = text_schema("At most 1,024 bytes of UTF-8.").max_length(Some(1024)).build();
+    let name =
+        text_schema("The name of a pair.").pattern(Some("^[a-z0-9_.-]{1,64}$")).build();
+    ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::Object))
+        .description(Some("Pairs of strings that the ciphertext is bound to.".to_owned()))
+        .property_names(Some(Schema::Object(name)))
+        .additional_properties(Some(AdditionalProperties::RefOr(RefOr::T(Schema::Object(value)))))
+        .max_properties(Some(32))
+        .build()
+}

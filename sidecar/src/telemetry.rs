@@ -1,0 +1,76 @@
+//! Sets up logs and metrics.
+//!
+//! Logs go to standard error: for people on a terminal, as one JSON object a line otherwise. Metrics are kept
+//! for `/metrics`. Neither ever holds a secret, a plaintext or a context value (test `no_canary_leaves_in_logs_or_metrics`).
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+/// Upper bounds of the duration buckets, in seconds: from 25 µs, doubling, to beyond 10 s.
+const DURATION_BUCKETS: [f64; 20] = [
+    0.000_025, 0.000_05, 0.000_1, 0.000_2, 0.000_4, 0.000_8, 0.001_6, 0.003_2, 0.006_4, 0.012_8,
+    0.025_6, 0.051_2, 0.102_4, 0.204_8, 0.409_6, 0.819_2, 1.638_4, 3.276_8, 6.553_6, 13.107_2,
+];
+
+/// Histograms are folded this often, so that they do not grow while nobody asks for them.
+pub const UPKEEP_EVERY: Duration = Duration::from_secs(2);
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TelemetryError {
+    /// The filter does not parse.
+    #[error("log.filter is not a filter: write `info`, or `warn,keypod=debug`")]
+    Filter(#[source] tracing_subscriber::filter::ParseError),
+    /// There is a log already.
+    #[error("the log is set up already")]
+    Log(#[source] TryInitError),
+    /// There are metrics already.
+    #[error("the metrics are set up already")]
+    Metrics(#[source] BuildError),
+}
+
+/// Sends log lines that pass `filter` to standard error.
+///
+/// # Errors
+/// [`TelemetryError`].
+pub fn start_log(format: Format, filter: &str) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?;
+    let terminal = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let pretty = match format {
+        Format::Auto => terminal,
+        Format::Pretty => true,
+        Format::Json => false,
+    };
+    if pretty {
+        log.with_ansi(terminal).with_target(false).finish().try_init().map_err(TelemetryError::Log)
+    } else {
+        log.json().flatten_event(true).finish().try_init().map_err(TelemetryError::Log)
+    }
+}
+
+/// Keeps metrics for this process.
+///
+/// # Errors
+/// [`TelemetryError::Metrics`].
+pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
+    let suffix = Matcher::Suffix("_duration_seconds".to_owned());
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(suffix, &DURATION_BUCKETS);
+    builder.and_then(PrometheusBuilder::install_recorder).map_err(TelemetryError::Metrics)
+}
