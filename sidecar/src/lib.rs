@@ -17,6 +17,7 @@ pub mod envelope;
 pub mod keyring;
 pub mod names;
 pub mod policy;
+pub mod process;
 pub mod root;
 pub mod secret;
 pub mod store;
