@@ -20,6 +20,7 @@ pub mod keyring;
 pub mod limits;
 pub mod names;
 pub mod policy;
+pub mod process;
 pub mod root;
 pub mod secret;
 pub mod service;

@@ -203,6 +203,14 @@ label!(
     RootName
 );
 
+impl RootName {
+    /// `local`: the embedded root.
+    #[must_use]
+    pub fn local() -> Self {
+        Self("local".into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

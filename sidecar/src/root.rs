@@ -45,6 +45,9 @@ pub struct RootDescription {
     pub name: RootName,
     /// `local`, later `aws_kms`, `vault`.
     pub kind: &'static str,
+    /// What tells this root key from another of the same name, where the root can say: eight hexadecimal digits
+    /// for `local`. To be kept beside the rows, so that a sidecar started with the wrong root key says so.
+    pub fingerprint: Option<String>,
     /// What an operator should know; for the local root, that it is for one machine.
     pub note: Option<&'static str>,
 }
