@@ -121,15 +121,16 @@ impl KeyRecord {
 /// A change to one version, applied whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VersionChange {
-    /// Sets the state and clears nothing else. Never to [`VersionState::Destroyed`].
+    /// Sets the state and clears nothing else. Never to [`VersionState::Destroyed`]: that is
+    /// [`StoreError::Invalid`].
     State(VersionState),
     /// Disables the version and notes when its destruction becomes final.
     ScheduleDestroy(UnixSeconds),
     /// Takes the destruction back; the version stays disabled.
     CancelDestroy,
-    /// Destroys it now: state destroyed, every wrapping deleted.
+    /// Destroys it now: state destroyed, every wrapping deleted, no destruction under way any more.
     Destroy,
-    /// Replaces its wrappings.
+    /// Replaces its wrappings, by at least one.
     Wrappings(Vec<Wrapping>),
 }
 
@@ -176,6 +177,12 @@ pub enum StoreError {
     /// Somebody else changed the row since it was read.
     #[error("the row has changed since it was read")]
     Conflict,
+    /// The row breaks a rule of the contract, so it was not stored: a mistake of the caller, not of the store.
+    #[error("the row cannot be stored: {what}")]
+    Invalid {
+        /// Which rule.
+        what: &'static str,
+    },
     /// What it holds is damaged, or not Keypod's.
     #[error("the key store is damaged or is not Keypod's: {reason}")]
     Corrupt {
@@ -191,9 +198,13 @@ pub enum StoreError {
 }
 
 /// A place for the rows. Every method is one transaction; what it returns is on disk.
+///
+/// Times, counts and settings above 2^63 - 1, which SQL cannot hold, are [`StoreError::Invalid`].
 #[async_trait]
 pub trait KeyStore: Send + Sync + fmt::Debug {
-    /// Adds a key with its first version. [`StoreError::Exists`] if the name or the id is taken.
+    /// Adds a key with its first version. [`StoreError::Exists`] if the name or the id is taken;
+    /// [`StoreError::Invalid`] unless its versions ascend and end with the primary one, and each has wrappings
+    /// under distinct roots exactly if it is not destroyed.
     async fn insert_key(&self, key: &KeyRecord) -> Result<(), StoreError>;
 
     /// The key of this name.
@@ -206,7 +217,8 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
     async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError>;
 
     /// Adds `version` and makes it primary, if `expected_primary` still is. Returns
-    /// [`StoreError::Conflict`] if it is not, [`StoreError::Missing`] without the key.
+    /// [`StoreError::Conflict`] if it is not, [`StoreError::Missing`] without the key, [`StoreError::Invalid`]
+    /// unless `version` is the one after `expected_primary`.
     async fn insert_version(
         &self,
         key: KeyId,
@@ -214,7 +226,12 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
         version: &VersionRecord,
     ) -> Result<(), StoreError>;
 
-    /// Applies `change` if the version's revision is still `expected_revision`, and raises the revision.
+    /// Applies `change` if the version's revision is still `expected_revision`, and raises the revision by one.
+    /// [`StoreError::Conflict`] if it is not; also for every change to a destroyed version, whatever the
+    /// revision: nothing brings one back. [`StoreError::Missing`] without the version.
+    ///
+    /// What [`VersionChange::Destroy`] deletes is gone from what the store itself keeps, as far as it can tell:
+    /// each store's own page says how far that is. No store reaches backups and snapshots made before.
     async fn update_version(
         &self,
         key: KeyRef,
@@ -223,7 +240,7 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
     ) -> Result<(), StoreError>;
 
     /// Adds `block` to the version's usage, in one step and capped at `limit`, and returns what was granted:
-    /// per counter `min(block, limit - used)`, possibly zero.
+    /// per counter `min(block, limit - used)`, possibly zero. Looks at the counters only, not at the state.
     async fn reserve_usage(
         &self,
         key: KeyRef,
@@ -231,11 +248,12 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
         limit: Usage,
     ) -> Result<Usage, StoreError>;
 
-    /// Gives back what was reserved and never used: at an orderly shutdown.
+    /// Gives back what was reserved and never used: at an orderly shutdown. Never below zero.
     async fn return_usage(&self, key: KeyRef, unused: Usage) -> Result<(), StoreError>;
 
     /// Notes that `approval` waits. [`StoreError::Exists`] if one waits for that version already and has not
-    /// expired at `now`; an expired one is replaced.
+    /// expired at `now`, or the id is taken; an expired one is replaced. At `expires_at` it has expired.
+    /// [`StoreError::Missing`] without the version.
     async fn insert_approval(
         &self,
         approval: &Approval,
@@ -245,7 +263,8 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
     /// The approvals that wait and have not expired at `now`, oldest first.
     async fn list_approvals(&self, now: UnixSeconds) -> Result<Vec<Approval>, StoreError>;
 
-    /// Removes the approval and returns it, if it is there: two that take it at once cannot both have it.
+    /// Removes the approval and returns it, if it is there: two that take it at once cannot both have it. It may
+    /// have expired: the caller looks.
     async fn take_approval(&self, id: &str) -> Result<Option<Approval>, StoreError>;
 
     /// Whether the store answers and can be written: for health.

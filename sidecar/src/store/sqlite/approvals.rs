@@ -1,0 +1,65 @@
+//! Keeps the requests that wait for a second person.
+//!
+//! Depends on `rows.rs`. Each function that writes runs inside the caller's transaction.
+
+use sqlx::{SqliteConnection, SqlitePool};
+
+use super::error::Fault;
+use super::rows::{self, to_column};
+use crate::clock::UnixSeconds;
+use crate::store::{Approval, StoreError};
+
+pub(super) async fn insert(
+    tx: &mut SqliteConnection,
+    approval: &Approval,
+    now: UnixSeconds,
+) -> Result<(), Fault> {
+    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if approval.id.len() != 32 || !approval.id.bytes().all(digit) {
+        let what = "an approval's id is 32 lower-case hexadecimal digits";
+        return Err(StoreError::Invalid { what }.into());
+    }
+    let (id, version) = (approval.key.id.as_bytes().as_slice(), approval.key.version.number());
+    // Only this version's: a clock that is ahead for a moment must not sweep away everybody's.
+    sqlx::query("DELETE FROM approvals WHERE key_id = ?1 AND version = ?2 AND expires_at <= ?3")
+        .bind(id)
+        .bind(version)
+        .bind(saturated(now))
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query(
+        "INSERT INTO approvals (id, key_id, version, requested_by, requested_at, expires_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )
+    .bind(approval.id.as_str())
+    .bind(id)
+    .bind(version)
+    .bind(approval.requested_by.as_str())
+    .bind(to_column(approval.requested_at.0, "requested_at is too large")?)
+    .bind(to_column(approval.expires_at.0, "expires_at is too large")?)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn list(pool: &SqlitePool, now: UnixSeconds) -> Result<Vec<Approval>, Fault> {
+    let rows =
+        sqlx::query("SELECT * FROM approvals WHERE expires_at > ?1 ORDER BY requested_at, id")
+            .bind(saturated(now))
+            .fetch_all(pool)
+            .await?;
+    rows.iter().map(rows::approval).collect()
+}
+
+pub(super) async fn take(tx: &mut SqliteConnection, id: &str) -> Result<Option<Approval>, Fault> {
+    let row = sqlx::query("DELETE FROM approvals WHERE id = ?1 RETURNING *")
+        .bind(id)
+        .fetch_optional(tx)
+        .await?;
+    row.as_ref().map(rows::approval).transpose()
+}
+
+/// `now` for a comparison: nothing stored is later than the last second a column holds.
+fn saturated(now: UnixSeconds) -> i64 {
+    i64::try_from(now.0).unwrap_or(i64::MAX)
+}
