@@ -233,7 +233,7 @@ impl Server {
                     }
                     Err(error) => pause(&error).await,
                 },
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = told(&mut stop) => return,
             }
         }
     }
@@ -249,7 +249,7 @@ impl Server {
                     }
                     Err(error) => pause(&error).await,
                 },
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = told(&mut stop) => return,
             }
         }
     }
@@ -297,6 +297,11 @@ impl Server {
             Err(_) => Served::Cut,
         }
     }
+}
+
+async fn told(stop: &mut watch::Receiver<bool>) {
+    // A sender that is gone says stop, too.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 async fn pause(error: &io::Error) {

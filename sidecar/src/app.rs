@@ -1,0 +1,328 @@
+//! Builds the sidecar, starts it in order, and drains it: the only file that names concrete roots and stores.
+//!
+//! Order of a start: metrics, health listener, protected memory, root, store, callers, preloaded keys, data
+//! listeners; only then is it ready. Order of a stop: not ready, no new connections, what is in flight ends
+//! within its bound, unused reservations go back, keys are wiped, the store is closed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{CallerSettings, Config, Credential, LocalRootSettings, LogFormat};
+use crate::error_chain::error_chain;
+use crate::http::{
+    Api, Callers, CallersError, Health, HttpSettings, ListenError, Listeners, Proof, Served,
+    serve_health,
+};
+use crate::keyring::{Keyring, KeyringError, KeyringSettings};
+use crate::limits::{LimitSizes, Limits};
+use crate::names::KeyName;
+use crate::policy::Rules;
+use crate::root::Root;
+use crate::root::local::{LocalRoot, LocalRootError};
+use crate::secret::{Arena, ArenaError};
+use crate::service::Service;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{KeyStore, StoreError};
+use crate::telemetry::{self, Format, TelemetryError};
+
+/// The keyring looks after itself this often.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
+
+/// Why the sidecar did not start. Each cause says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Logs or metrics.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// Protected memory.
+    #[error(transparent)]
+    Memory(#[from] ArenaError),
+    /// The local root.
+    #[error(transparent)]
+    LocalRoot(#[from] LocalRootError),
+    /// The key store.
+    #[error("the key store {} cannot be opened", path.display())]
+    Store {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The callers' credentials.
+    #[error(transparent)]
+    Callers(#[from] CallersError),
+    /// A key that should be warm.
+    #[error("the key {name} of cache.preload cannot be had: make it, or take it out of the list")]
+    Preload {
+        /// Which.
+        name: KeyName,
+        /// Why.
+        #[source]
+        source: KeyringError,
+    },
+    /// A listener.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+}
+
+/// A started sidecar that does not serve yet.
+#[derive(Debug)]
+pub struct Sidecar {
+    api: Arc<Api>,
+    store: Arc<dyn KeyStore>,
+    health: Arc<Health>,
+    health_address: Option<SocketAddr>,
+    listeners: Listeners,
+    stop_health: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    drain_max: Duration,
+}
+
+/// What `serve --check` has found to work.
+#[derive(Debug)]
+pub struct Checked {
+    /// One line for each part.
+    pub lines: Vec<String>,
+}
+
+/// Starts the log as the configuration says.
+///
+/// # Errors
+/// [`StartError::Telemetry`].
+pub fn start_log(config: &Config) -> Result<(), StartError> {
+    let format = match config.log.format {
+        LogFormat::Auto => Format::Auto,
+        LogFormat::Pretty => Format::Pretty,
+        LogFormat::Json => Format::Json,
+    };
+    Ok(telemetry::start_log(format, &config.log.filter)?)
+}
+
+/// Opens everything that the configuration names, except listeners, and closes it again.
+///
+/// # Errors
+/// [`StartError`]: the first part that does not work.
+pub async fn check(config: &Config) -> Result<Checked, StartError> {
+    let arena = Arena::new(config.memory_require)?;
+    let mut lines = vec![format!("memory: {}", arena.protection().as_str())];
+    let root = open_root(config, &arena)?;
+    let described = root.describe();
+    let note = described.note.map(|note| format!(" ({note})")).unwrap_or_default();
+    lines.push(format!("root: {}, {}{note}", described.name, described.kind));
+    let callers = load_callers(&config.callers)?;
+    lines.push(format!("callers: {}", config.callers.len()));
+    drop(callers);
+    match open_store(config).await {
+        Ok(store) => {
+            let keys = store.list_keys().await;
+            store.close().await;
+            let keys = keys
+                .map_err(|source| StartError::Store { path: config.sqlite.clone(), source })?;
+            lines.push(format!("store: {}, {} keys", store.kind(), keys.len()));
+        }
+        Err(StartError::Store { source: StoreError::InUse { reason }, .. }) => {
+            lines.push(format!("store: not looked into, a sidecar is running on it ({reason})"));
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(Checked { lines })
+}
+
+impl Sidecar {
+    /// Starts everything in order. When this returns, clients can connect and preloaded keys are warm.
+    ///
+    /// # Errors
+    /// [`StartError`]: the first part that did not start; what had started is closed.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let metrics = telemetry::start_metrics()?;
+        let health = Arc::new(Health::new(config.cache.preload.clone(), metrics.clone()));
+        let (stop_health, stopped) = watch::channel(false);
+        let mut tasks = Vec::new();
+        let mut health_address = None;
+        if let Some(address) = config.listen.health {
+            let (address, served) = serve_health(address, Arc::clone(&health), stopped).await?;
+            health_address = Some(address);
+            tasks.push(tokio::spawn(served));
+        }
+        let arena = Arena::new(config.memory_require)?;
+        tracing::info!(protection = arena.protection().as_str(), "memory for keys");
+        let root = open_root(config, &arena)?;
+        let described = root.describe();
+        if let Some(note) = described.note {
+            tracing::warn!(root = %described.name, kind = described.kind, "{note}");
+        }
+        let callers = load_callers(&config.callers)?;
+        let store = open_store(config).await?;
+        let clock = Arc::new(SystemClock);
+        let keyring =
+            Keyring::new(keyring_settings(config), root, Arc::clone(&store), arena);
+        let started = async {
+            let preload = &config.cache.preload;
+            let warm = keyring.preload(preload, clock.now()).await;
+            warm.map_err(|(name, source)| StartError::Preload { name, source })?;
+            let unix = config.listen.unix.as_ref();
+            let unix =
+                unix.map(|unix| (unix.path.as_path(), unix.mode, unix.group.as_deref()));
+            Ok(Listeners::open(config.listen.tcp, unix).await?)
+        };
+        let listeners = match started.await {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                store.close().await;
+                return Err(error);
+            }
+        };
+        let rules = config.callers.iter().map(|caller| caller.rule.clone()).collect();
+        let limits = Limits::new(limit_sizes(config));
+        let service = Service::new(Rules::new(rules), limits, keyring, clock);
+        let api = Arc::new(Api::new(service, callers, http_settings(config)));
+        tasks.push(tokio::spawn(maintain(Arc::clone(&api))));
+        tasks.push(tokio::spawn(housekeep(Arc::clone(&api), metrics)));
+        health.serving(Arc::clone(&api));
+        let drain_max = config.limits.drain_timeout;
+        Ok(Self { api, store, health, health_address, listeners, stop_health, tasks, drain_max })
+    }
+
+    /// The service, for what `keypod dev` sets up.
+    #[must_use]
+    pub fn service(&self) -> &Service {
+        self.api.service()
+    }
+
+    /// Where the data plane listens on TCP.
+    #[must_use]
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.listeners.tcp_address()
+    }
+
+    /// Where health and metrics are.
+    #[must_use]
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health_address
+    }
+
+    /// Serves until `stop`, then drains and closes everything.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Served {
+        let Self { api, store, health, listeners, stop_health, tasks, drain_max, .. } = self;
+        let (tell, stopped) = watch::channel(false);
+        let draining = Arc::clone(&health);
+        let waits = tokio::spawn(async move {
+            stop.await;
+            draining.draining();
+            tracing::info!("draining");
+            let _ = tell.send(true);
+            // Held until the process ends: a sender that is gone would stop the listeners too.
+            tell.closed().await;
+        });
+        let served = listeners.serve(Arc::clone(&api), stopped, drain_max).await;
+        if served == Served::Cut {
+            tracing::warn!("requests in flight were cut: limits.drain_timeout has passed");
+        }
+        let _ = stop_health.send(true);
+        for task in tasks {
+            task.abort();
+        }
+        waits.abort();
+        api.service().keyring().close().await;
+        store.close().await;
+        tracing::info!("closed");
+        served
+    }
+}
+
+/// Calls the keyring's maintenance on a timer.
+async fn maintain(api: Arc<Api>) {
+    let mut timer = tokio::time::interval(MAINTAIN_EVERY);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        let service = api.service();
+        service.keyring().maintain(service.now()).await;
+    }
+}
+
+/// Reads changed token files and folds histograms on a timer.
+async fn housekeep(api: Arc<Api>, metrics: metrics_exporter_prometheus::PrometheusHandle) {
+    let mut timer = tokio::time::interval(telemetry::UPKEEP_EVERY);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        metrics.run_upkeep();
+        match api.callers().reload_if_changed() {
+            Ok(true) => tracing::info!("token files were read again"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(error = error_chain(&error), "a changed token file is not used");
+            }
+        }
+    }
+}
+
+fn open_root(config: &Config, arena: &Arena) -> Result<Arc<dyn Root>, StartError> {
+    Ok(Arc::new(match &config.local_root {
+        LocalRootSettings::KeyFile(path) => LocalRoot::from_key_file(path, arena)?,
+        LocalRootSettings::Passphrase { passphrase_file, salt_file } => {
+            LocalRoot::from_passphrase(passphrase_file, salt_file, arena)?
+        }
+    }))
+}
+
+async fn open_store(config: &Config) -> Result<Arc<dyn KeyStore>, StartError> {
+    let opened = SqliteStore::open(&config.sqlite).await;
+    let store =
+        opened.map_err(|source| StartError::Store { path: config.sqlite.clone(), source })?;
+    Ok(Arc::new(store))
+}
+
+fn load_callers(callers: &[CallerSettings]) -> Result<Callers, CallersError> {
+    let proof = |caller: &CallerSettings| {
+        let proof = match &caller.credential {
+            Credential::TokenFile(path) => Proof::TokenFile(path.clone()),
+            Credential::Peer { uid, gid } => Proof::Peer { uid: *uid, gid: *gid },
+        };
+        (caller.rule.caller.clone(), proof)
+    };
+    Callers::load(callers.iter().map(proof).collect())
+}
+
+fn keyring_settings(config: &Config) -> KeyringSettings {
+    KeyringSettings {
+        domain: config.domain.clone(),
+        refresh_after: config.cache.refresh_after,
+        root_recheck: config.cache.root_recheck,
+        encrypt_stale_max: config.cache.encrypt_stale_max,
+        decrypt_stale_max: config.cache.decrypt_stale_max,
+        idle_evict: config.cache.idle_evict,
+        messages_max: config.keys.messages_max,
+        bytes_max: config.keys.bytes_max,
+        destroy_delay: config.keys.destroy_delay,
+        second_person: config.keys.second_person,
+        approval_expiry: config.keys.approval_expiry,
+    }
+}
+
+fn limit_sizes(config: &Config) -> LimitSizes {
+    LimitSizes {
+        batch_items_max: config.limits.batch_items_max,
+        in_flight_max: config.limits.in_flight_max,
+        body_memory_bytes_max: config.limits.body_memory_bytes_max,
+        operations_per_second: config.limits.requests_per_second,
+    }
+}
+
+fn http_settings(config: &Config) -> HttpSettings {
+    HttpSettings {
+        json_body_bytes_max: config.limits.json_body_bytes_max,
+        header_timeout: config.limits.header_timeout,
+        body_timeout: config.limits.body_timeout,
+        connections_max: config.limits.connections_max,
+    }
+}
