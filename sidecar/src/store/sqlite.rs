@@ -215,9 +215,10 @@ impl KeyStore for SqliteStore {
         self.commit(tx, done).await
     }
 
-    /// Writes one row and commits it: only a write shows a read-only or full volume. The log that this grows is
+    /// Looks for free space, then writes one row and commits it: only a write shows a read-only volume. The log that this grows is
     /// used again from its start every 1,000 pages, so the file does not grow.
     async fn check(&self) -> Result<(), StoreError> {
+        file::has_room(&self.path)?;
         let mut tx = self.begin().await?;
         let flip = sqlx::query("UPDATE health SET probe = 1 - probe").execute(&mut *tx).await;
         let done = match flip {

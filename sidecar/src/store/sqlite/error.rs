@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use sqlx::migrate::MigrateError;
+
 use crate::store::StoreError;
 
 /// What stopped an operation, before it is known on which file.
@@ -57,12 +59,23 @@ pub(super) fn foreign(path: &Path, what: impl std::fmt::Display) -> StoreError {
     StoreError::Corrupt { reason: format!("{}: {what}", path.display()) }
 }
 
+/// [`StoreError::Unavailable`] for want of space at this path.
+pub(super) fn full(path: &Path) -> StoreError {
+    unavailable(path, "the disk is full: free some space or enlarge the volume")
+}
+
 fn from_sqlx(path: &Path, error: &sqlx::Error) -> StoreError {
     match error {
         sqlx::Error::Database(database) => {
             let code = database.code().and_then(|code| code.parse().ok()).unwrap_or(0);
             from_code(path, code, database.message())
         }
+        sqlx::Error::Migrate(migrate) => match &**migrate {
+            MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => {
+                from_sqlx(path, cause)
+            }
+            other => unavailable(path, other),
+        },
         sqlx::Error::PoolClosed => unavailable(path, "the store is closed"),
         sqlx::Error::PoolTimedOut => unavailable(path, "no connection became free in time"),
         sqlx::Error::WorkerCrashed => unavailable(path, "the database thread has ended"),
@@ -100,7 +113,7 @@ fn from_code(path: &Path, code: u32, message: &str) -> StoreError {
                 "reading or writing failed ({message}, code {code}): check the volume and the kernel's log"
             ),
         ),
-        13 => unavailable(path, "the disk is full: free some space or enlarge the volume"),
+        13 => full(path),
         3 | 14 => unavailable(
             path,
             format_args!(

@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::error::{foreign, unavailable};
+use super::error::{foreign, full, unavailable};
 use crate::store::StoreError;
 
 /// Marks a database as Keypod's, at offset 68 of the file: "Kpod" in ASCII. `0001_keys.sql` sets it.
@@ -130,6 +130,21 @@ pub(super) fn is_there(database: &Path) -> Result<bool, StoreError> {
         ));
     }
     Ok(true)
+}
+
+/// Free space below which a volume counts as full: some transactions' worth of log. A check's own small write
+/// may still fit into what the log has already taken, and would pass on a disk where the next change fails.
+const FREE_BYTES_MIN: u64 = 256 << 10;
+
+/// Whether the volume has room for the next changes.
+pub(super) fn has_room(database: &Path) -> Result<(), StoreError> {
+    let volume = rustix::fs::statvfs(database).map_err(|error| unavailable(database, error))?;
+    // Some file systems in user space count no blocks at all.
+    let counts = volume.f_blocks > 0;
+    if counts && volume.f_bavail.saturating_mul(volume.f_frsize) < FREE_BYTES_MIN {
+        return Err(full(database));
+    }
+    Ok(())
 }
 
 /// Takes every right of group and others away. Kubernetes gives the group read and write on each file of a
