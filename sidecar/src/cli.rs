@@ -26,8 +26,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
-Finding the sidecar: --socket or --addr, else KEYPOD_SOCKET or KEYPOD_ADDR, else /run/keypod/keypod.sock, else
-the socket of `keypod dev` in ./keypod-dev. The token: --token-file, else KEYPOD_TOKEN_FILE.
+Finding the sidecar: --socket or --addr, else KEYPOD_SOCKET or KEYPOD_ADDR, else
+/run/keypod/keypod.sock, else the socket of `keypod dev` in ./keypod-dev.
+The token: --token-file, else KEYPOD_TOKEN_FILE.
 
 Exit codes: 0 well; 1 the operation failed; 2 wrong usage; 78 the configuration is wrong.
 

@@ -26,8 +26,8 @@ use report::Run;
 /// What `keypod bench` takes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Each connection sends its next request when the last one has been answered (closed loop), over HTTP/1.1 with
-keep-alive. The client uses one core; give the sidecar others.
+Each connection sends its next request when the last one has been answered (closed loop),
+over HTTP/1.1 with keep-alive. The client uses one core; give the sidecar others.
 
 Examples:
   keypod bench --key demo

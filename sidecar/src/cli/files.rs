@@ -33,8 +33,9 @@ Examples:
   echo -n secret | keypod encrypt --key patients --text";
 
 const DECRYPT_HELP: &str = "\
-FILE.kp1 is written beside itself as FILE, readable for its owner alone. Text form (kp1.) is recognised.
-What goes to standard output before a failure is incomplete: mind the exit code.
+FILE.kp1 is written beside itself as FILE, readable for its owner alone.
+Text form (kp1.) is recognised. What goes to standard output before a failure is
+incomplete: mind the exit code.
 
 Examples:
   keypod decrypt --context tenant=clinic-7 record.pdf.kp1
@@ -183,6 +184,7 @@ async fn carry_out(client: &mut Client, work: &Work, plan: Plan, json: bool) -> 
                 let concerns_every_request =
                     error.downcast_ref().is_some_and(Problem::concerns_every_request);
                 if alone || failure::ends_everything(&error) || concerns_every_request {
+                    progress.finish();
                     return Err(error);
                 }
                 progress.suspend(|| output::note(&format!("keypod: {error:#}")));

@@ -49,12 +49,17 @@ pub(super) struct FileSink {
     readers: Readers,
 }
 
-/// Fails if `destination` is taken and not to be replaced: to know before a long transfer.
+/// Fails if `destination` is taken and not to be replaced: to know before a long transfer. What is no regular
+/// file (a link, `/dev/stdout`) is never replaced: the rename would put a file in the place of a device.
 pub(super) fn check_free(destination: &Destination) -> anyhow::Result<()> {
-    match destination {
-        Destination::File { path, replace: false } if path.symlink_metadata().is_ok() => {
-            Err(taken(path))
+    let Destination::File { path, replace } = destination else {
+        return Ok(());
+    };
+    match path.symlink_metadata() {
+        Ok(there) if !there.is_file() => {
+            Err(anyhow::anyhow!("{} is not a regular file: name another", path.display()))
         }
+        Ok(_) if !replace => Err(taken(path)),
         _ => Ok(()),
     }
 }
@@ -182,6 +187,17 @@ mod tests {
         write(&to(&path, true), Readers::Owner, b"third").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"third");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_or_device_is_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/dev/stdout", &link).unwrap();
+        for path in [link.as_path(), Path::new("/dev/null"), folder.path()] {
+            let error = check_free(&to(path, true)).unwrap_err();
+            assert!(error.to_string().contains("regular"), "{error}");
+        }
     }
 
     #[test]
