@@ -124,8 +124,8 @@ pub async fn check(config: &Config) -> Result<Checked, StartError> {
         Ok(store) => {
             let keys = store.list_keys().await;
             store.close().await;
-            let keys = keys
-                .map_err(|source| StartError::Store { path: config.sqlite.clone(), source })?;
+            let keys =
+                keys.map_err(|source| StartError::Store { path: config.sqlite.clone(), source })?;
             lines.push(format!("store: {}, {} keys", store.kind(), keys.len()));
         }
         Err(StartError::Store { source: StoreError::InUse { reason }, .. }) => {
@@ -162,15 +162,13 @@ impl Sidecar {
         let callers = load_callers(&config.callers)?;
         let store = open_store(config).await?;
         let clock = Arc::new(SystemClock);
-        let keyring =
-            Keyring::new(keyring_settings(config), root, Arc::clone(&store), arena);
+        let keyring = Keyring::new(keyring_settings(config), root, Arc::clone(&store), arena);
         let started = async {
             let preload = &config.cache.preload;
             let warm = keyring.preload(preload, clock.now()).await;
             warm.map_err(|(name, source)| StartError::Preload { name, source })?;
             let unix = config.listen.unix.as_ref();
-            let unix =
-                unix.map(|unix| (unix.path.as_path(), unix.mode, unix.group.as_deref()));
+            let unix = unix.map(|unix| (unix.path.as_path(), unix.mode, unix.group.as_deref()));
             Ok(Listeners::open(config.listen.tcp, unix).await?)
         };
         let listeners = match started.await {

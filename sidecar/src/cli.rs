@@ -91,9 +91,9 @@ pub(crate) struct DevArgs {
     /// The folder of the root, the store, the socket and the token; made if it is not there
     #[arg(long, value_name = "FOLDER", default_value = client::DEV_FOLDER)]
     pub(crate) dir: PathBuf,
-    /// The port on 127.0.0.1
-    #[arg(long, value_name = "PORT", default_value_t = 7480)]
-    pub(crate) port: u16,
+    /// The port on 127.0.0.1, and the next one for health  [default: 7480]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
 }
 
 /// Runs the command that the process's arguments name, and returns its exit code. It writes everything that is

@@ -12,7 +12,7 @@ mod settings;
 pub use environment::ClientEnvironment;
 pub use settings::{
     CacheSettings, CallerSettings, Config, Credential, KeySettings, LimitSettings, ListenSettings,
-    LogFormat, LogSettings, LocalRootSettings, UnixListen,
+    LocalRootSettings, LogFormat, LogSettings, UnixListen,
 };
 
 use std::path::{Path, PathBuf};

@@ -115,13 +115,15 @@ impl Api {
                     let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
                     params.iter().map(pair).collect()
                 });
-                let params = params.map_err(|_: axum::extract::rejection::RawPathParamsRejection| ());
+                let params =
+                    params.map_err(|_: axum::extract::rejection::RawPathParamsRejection| ());
                 Arc::clone(&api).serve(Some(path), params, request)
             };
             router = router.route(path, any(serve));
         }
         let api = self;
-        router.fallback(move |request: Request| Arc::clone(&api).serve(None, Ok(Vec::new()), request))
+        router
+            .fallback(move |request: Request| Arc::clone(&api).serve(None, Ok(Vec::new()), request))
     }
 
     /// Serves one request, whatever comes of it.
@@ -142,7 +144,11 @@ impl Api {
         let mut response = match outcome {
             Ok(response) => response,
             Err(failure) => {
-                tracing::debug!(code = failure.code().as_str(), request_id = request_id.as_str(), "refused");
+                tracing::debug!(
+                    code = failure.code().as_str(),
+                    request_id = request_id.as_str(),
+                    "refused"
+                );
                 failure.into_response(&request_id)
             }
         };
@@ -167,7 +173,10 @@ impl Api {
     }
 
     /// All that is checked before a handler runs.
-    #[expect(clippy::type_complexity, reason = "the parts of a Call, which wants the request's own too")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "the parts of a Call, which wants the request's own too"
+    )]
     fn enter(
         &self,
         path: Option<&'static str>,
@@ -233,7 +242,9 @@ impl Call {
     }
 
     fn key_name(&self) -> Result<KeyName, Failure> {
-        self.param("name").parse().map_err(|error: crate::names::NameError| invalid(error.to_string()))
+        self.param("name")
+            .parse()
+            .map_err(|error: crate::names::NameError| invalid(error.to_string()))
     }
 }
 

@@ -266,7 +266,8 @@ impl Keyring {
         stream::iter(names.iter().cloned().map(Ok))
             .try_for_each_concurrent(maintenance::CONCURRENT_MAX, |name| async move {
                 let warm = async {
-                    let key = self.key(&KeyLookup::Name(name.clone()), Purpose::Encrypt, now).await?;
+                    let key =
+                        self.key(&KeyLookup::Name(name.clone()), Purpose::Encrypt, now).await?;
                     self.version(&key, key.record.primary, Purpose::Encrypt, now).await
                 };
                 warm.await.map(drop).map_err(|error| (name.clone(), error))

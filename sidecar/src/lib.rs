@@ -12,6 +12,7 @@
 #![warn(missing_docs)]
 
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod envelope;

@@ -167,7 +167,9 @@ mod tests {
         let (greedy, other) = ("greedy".parse().unwrap(), "other".parse().unwrap());
         limits.admit(&greedy, 4).unwrap();
         let refused = limits.admit(&greedy, 1).unwrap_err();
-        assert!(refused.retry_after > Duration::ZERO && refused.retry_after <= Duration::from_secs(1));
+        assert!(
+            refused.retry_after > Duration::ZERO && refused.retry_after <= Duration::from_secs(1)
+        );
         limits.admit(&other, 1).unwrap();
         assert_eq!(limits.counts().rate_limited, 1);
     }

@@ -446,7 +446,10 @@ impl RawListen {
             }),
         };
         if tcp.is_none() && unix.is_none() {
-            return Err(Problem::new("listen.tcp", "listen.tcp and listen.unix cannot both be off"));
+            return Err(Problem::new(
+                "listen.tcp",
+                "listen.tcp and listen.unix cannot both be off",
+            ));
         }
         Ok(ListenSettings { tcp, unix, health: address("listen.health", &self.health)? })
     }

@@ -82,10 +82,7 @@ fn values_that_cannot_work_are_refused_with_the_setting_named() {
 fn a_caller_has_one_kind_of_credential_and_known_operations() {
     let caller = |lines: &str| parse(&format!("{SMALLEST}\n[[callers]]\nname = \"a\"\n{lines}"));
     let good = caller("uid = 1000\noperations = [\"encrypt\"]\nkeys = [\"x*\"]").unwrap();
-    assert_eq!(
-        good.callers.first().unwrap().credential,
-        Credential::Peer { uid: 1000, gid: None }
-    );
+    assert_eq!(good.callers.first().unwrap().credential, Credential::Peer { uid: 1000, gid: None });
     assert!(caller("operations = [\"encrypt\"]").is_err());
     assert!(caller("uid = 1\ntoken_file = \"t\"\noperations = []").is_err());
     assert!(caller("uid = 1\noperations = [\"encript\"]").unwrap_err().contains("callers"));

@@ -76,16 +76,15 @@ pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failu
                 rewrap_recommended: opened.rewrap_recommended,
                 reference,
             },
-            Err(error) => DecryptedItem::Failed { error: Failure::of(error).into_item(), reference },
+            Err(error) => {
+                DecryptedItem::Failed { error: Failure::of(error).into_item(), reference }
+            }
         })
         .collect();
     Ok(json::secret_answer(&DecryptedBatch { items }, size_hint))
 }
 
-fn sealed_answer(
-    sealed: Vec<Result<Sealed, Error>>,
-    references: Vec<Option<String>>,
-) -> Response {
+fn sealed_answer(sealed: Vec<Result<Sealed, Error>>, references: Vec<Option<String>>) -> Response {
     let items = sealed
         .into_iter()
         .zip(references)
@@ -95,7 +94,9 @@ fn sealed_answer(
                 key_version: sealed.version.number(),
                 reference,
             },
-            Err(error) => EncryptedItem::Failed { error: Failure::of(&error).into_item(), reference },
+            Err(error) => {
+                EncryptedItem::Failed { error: Failure::of(&error).into_item(), reference }
+            }
         })
         .collect();
     json::answer(StatusCode::OK, &EncryptedBatch { items })

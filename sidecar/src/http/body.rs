@@ -83,7 +83,10 @@ impl BodyReader {
     }
 
     /// Fills `segment`, and says whether the body has ended after it.
-    pub(super) async fn fill_segment(&mut self, segment: &mut SealSegment) -> Result<bool, Failure> {
+    pub(super) async fn fill_segment(
+        &mut self,
+        segment: &mut SealSegment,
+    ) -> Result<bool, Failure> {
         while !segment.is_full() {
             if !self.refill().await? {
                 return Ok(true);
@@ -126,7 +129,10 @@ impl BodyReader {
         while !self.ended {
             let frame = tokio::time::timeout(self.timeout, self.body.frame()).await;
             let frame = frame.map_err(|_| {
-                Failure::new(Code::RequestTimeout, "send the body without pauses, or raise limits.body_timeout")
+                Failure::new(
+                    Code::RequestTimeout,
+                    "send the body without pauses, or raise limits.body_timeout",
+                )
             })?;
             match frame {
                 None => self.ended = true,

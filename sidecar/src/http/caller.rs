@@ -193,10 +193,7 @@ fn read_tokens(proofs: &[(CallerName, Proof)]) -> Result<Vec<Token>, CallersErro
         let token = read_token(caller, path)?;
         let same = |known: &&Token| known.digest == token.digest && known.caller != *caller;
         if let Some(known) = tokens.iter().find(same) {
-            return Err(CallersError::Same {
-                first: known.caller.clone(),
-                second: caller.clone(),
-            });
+            return Err(CallersError::Same { first: known.caller.clone(), second: caller.clone() });
         }
         tokens.push(token);
     }
@@ -205,11 +202,8 @@ fn read_tokens(proofs: &[(CallerName, Proof)]) -> Result<Vec<Token>, CallersErro
 
 fn read_token(caller: &CallerName, path: &Path) -> Result<Token, CallersError> {
     use std::os::unix::fs::PermissionsExt;
-    let unreadable = |source| CallersError::Unreadable {
-        caller: caller.clone(),
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable =
+        |source| CallersError::Unreadable { caller: caller.clone(), path: path.to_owned(), source };
     // Looked at before it is read: a change in between is seen as a change the next time.
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if metadata.permissions().mode() & 0o007 != 0 {
@@ -249,8 +243,8 @@ fn check_peers(proofs: &[(CallerName, Proof)]) -> Result<(), CallersError> {
         .collect();
     for (index, (first, uid, gid)) in peers.iter().enumerate() {
         for (second, other_uid, other_gid) in peers.iter().skip(index + 1) {
-            let overlap = uid == other_uid
-                && (gid.is_none() || other_gid.is_none() || gid == other_gid);
+            let overlap =
+                uid == other_uid && (gid.is_none() || other_gid.is_none() || gid == other_gid);
             if overlap && first != second {
                 return Err(CallersError::Same {
                     first: (*first).clone(),

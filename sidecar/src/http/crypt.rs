@@ -6,7 +6,7 @@ use http::StatusCode;
 use super::body::Media;
 use super::error::{Code, Failure};
 use super::wire::{
-    Base64Text, Decrypted, DecryptRequest, EncryptRequest, Encrypted, RewrapRequest, SecretText,
+    Base64Text, DecryptRequest, Decrypted, EncryptRequest, Encrypted, RewrapRequest, SecretText,
 };
 use super::{Api, Call, json, stream};
 use crate::envelope::encode_text;
@@ -21,8 +21,7 @@ pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failu
     let body = api.json_body(&mut call).await?;
     let request: EncryptRequest<'_> = json::parse(&body.bytes)?;
     let buffer = decode_plaintext(&request.plaintext)?;
-    let sealed =
-        api.service.encrypt(&call.caller, &request.key, &request.context, buffer).await?;
+    let sealed = api.service.encrypt(&call.caller, &request.key, &request.context, buffer).await?;
     Ok(sealed_answer(&sealed))
 }
 
@@ -47,8 +46,7 @@ pub(super) async fn rewrap(api: &Api, mut call: Call) -> Result<Response, Failur
     let request: RewrapRequest<'_> = json::parse(&body.bytes)?;
     let buffer = decode_ciphertext(&request.ciphertext)?;
     let new_context = request.new_context.as_ref();
-    let sealed =
-        api.service.rewrap(&call.caller, &request.context, new_context, buffer).await?;
+    let sealed = api.service.rewrap(&call.caller, &request.context, new_context, buffer).await?;
     Ok(sealed_answer(&sealed))
 }
 

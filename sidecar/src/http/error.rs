@@ -126,18 +126,18 @@ impl Code {
                 StatusCode::CONFLICT,
                 "The state of the key version does not allow this",
             ),
-            Self::Conflict => ("conflict", StatusCode::CONFLICT, "The change does not fit the state"),
+            Self::Conflict => {
+                ("conflict", StatusCode::CONFLICT, "The change does not fit the state")
+            }
             Self::VersionDestroyed => {
                 ("version_destroyed", StatusCode::GONE, "The key version is destroyed")
             }
             Self::RateLimited => {
                 ("rate_limited", StatusCode::TOO_MANY_REQUESTS, "The caller's rate is used up")
             }
-            Self::RootUnavailable => (
-                "root_unavailable",
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The root cannot be reached",
-            ),
+            Self::RootUnavailable => {
+                ("root_unavailable", StatusCode::SERVICE_UNAVAILABLE, "The root cannot be reached")
+            }
             Self::StoreUnavailable => (
                 "store_unavailable",
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -251,10 +251,7 @@ impl Failure {
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.code.status();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(after) = self.retry_after {
             // Whole seconds, rounded up: never earlier than it would be admitted.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
@@ -345,9 +342,10 @@ impl Failure {
                 Code::Conflict,
                 "it is larger than what one version of this key may seal: use a key with larger limits",
             ),
-            KeyringError::VersionsExhausted => {
-                Self::new(Code::Conflict, "the key has used all its version numbers: use another key")
-            }
+            KeyringError::VersionsExhausted => Self::new(
+                Code::Conflict,
+                "the key has used all its version numbers: use another key",
+            ),
             KeyringError::Root(root) => match **root {
                 RootError::Unavailable { .. } | RootError::Throttled { .. } => Self::new(
                     Code::RootUnavailable,

@@ -99,7 +99,9 @@ mod tests {
     #[test]
     fn marks_of_a_proxy_are_refused_on_both_transports() {
         for transport in [Transport::Tcp, Transport::Unix] {
-            for mark in ["forwarded", "X-Forwarded-For", "x-forwarded-proto", "x-forwarded-anything"] {
+            for mark in
+                ["forwarded", "X-Forwarded-For", "x-forwarded-proto", "x-forwarded-anything"]
+            {
                 let headers = [("host", "localhost"), (mark, "x")];
                 assert!(!check_with("/", &headers, transport), "{mark}");
             }

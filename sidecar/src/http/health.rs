@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use axum::Router;
 use axum::response::Response;
 use axum::routing::get;
-use axum::Router;
 use http::{StatusCode, Uri};
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -142,7 +142,11 @@ impl Health {
                 cached.decrypts_for.as_secs(),
             );
         }
-        let _ = writeln!(report, "root {}: {} unwraps, {} failed", status.root.name, status.unwraps, status.unwrap_failures);
+        let _ = writeln!(
+            report,
+            "root {}: {} unwraps, {} failed",
+            status.root.name, status.unwraps, status.unwrap_failures
+        );
         (ready, report)
     }
 

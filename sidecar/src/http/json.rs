@@ -13,9 +13,8 @@ use super::wire;
 
 /// Parses a whole body.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|error| {
-        Failure::new(Code::InvalidRequest, describe(&error))
-    })
+    serde_json::from_slice(body)
+        .map_err(|error| Failure::new(Code::InvalidRequest, describe(&error)))
 }
 
 /// What to do about `error`, without any value of the body. Only texts that are known to hold none go out.

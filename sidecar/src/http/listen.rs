@@ -76,7 +76,9 @@ pub enum ListenError {
         source: io::Error,
     },
     /// There is no such group.
-    #[error("there is no group {group}: set listen.unix_group to a group of this machine or a number")]
+    #[error(
+        "there is no group {group}: set listen.unix_group to a group of this machine or a number"
+    )]
     NoGroup {
         /// Which.
         group: String,
@@ -270,10 +272,8 @@ impl Server {
             request.extensions_mut().insert(connection);
             request
         });
-        let served = self.builder.serve_connection(
-            TokioIo::new(stream),
-            TowerToHyperService::new(marked),
-        );
+        let served =
+            self.builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(marked));
         let served = self.graceful.watch(served.into_owned());
         let header_timeout = self.header_timeout;
         tokio::spawn(async move {

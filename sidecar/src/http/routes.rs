@@ -16,11 +16,7 @@ pub(super) enum Takes {
     /// JSON of this schema.
     Json(&'static str),
     /// JSON of this schema, or octets: then the answer is octets too. Whether the key is in the query.
-    JsonOrOctets {
-        schema: &'static str,
-        key_in_query: bool,
-        new_context: bool,
-    },
+    JsonOrOctets { schema: &'static str, key_in_query: bool, new_context: bool },
 }
 
 type Handler = for<'a> fn(&'a Api, Call) -> BoxFuture<'a, Result<Response, Failure>>;

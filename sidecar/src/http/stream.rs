@@ -197,9 +197,7 @@ fn body_of(first: Bytes, last: LastSegment, segments: impl Segments) -> Body {
     let rest = stream::try_unfold(more, |segments| async move {
         let Some(mut segments) = segments else { return Ok(None) };
         match segments.next().await {
-            Ok((bytes, last)) => {
-                Ok(Some((bytes, (last == LastSegment::No).then_some(segments))))
-            }
+            Ok((bytes, last)) => Ok(Some((bytes, (last == LastSegment::No).then_some(segments)))),
             Err(failure) => {
                 let code = failure.code().as_str();
                 tracing::warn!(code, "a stream was broken off");
@@ -230,8 +228,7 @@ struct BrokenOff {
 fn octets(body: Body, key: &KeyName, version: KeyVersion) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     if let Ok(name) = HeaderValue::from_str(key.as_str()) {
         headers.insert(KEY, name);
     }
@@ -241,7 +238,9 @@ fn octets(body: Body, key: &KeyName, version: KeyVersion) -> Response {
 
 /// The one parameter that the query has: `key`.
 fn key_of_query(query: Option<&str>) -> Result<KeyName, Failure> {
-    let wanted = || Failure::new(Code::InvalidRequest, "give the key in the query: ?key=NAME, and nothing else");
+    let wanted = || {
+        Failure::new(Code::InvalidRequest, "give the key in the query: ?key=NAME, and nothing else")
+    };
     // A key name has no character that would be percent-encoded.
     let name = query.and_then(|query| query.strip_prefix("key=")).ok_or_else(wanted)?;
     name.parse().map_err(|_| wanted())
@@ -252,7 +251,8 @@ fn context_of(headers: &HeaderMap, name: &str) -> Result<Option<Context>, Failur
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let wanted = || {
-        let detail = format!("{name} must be one base64url, without padding, of a JSON object of strings");
+        let detail =
+            format!("{name} must be one base64url, without padding, of a JSON object of strings");
         Failure::new(Code::InvalidRequest, detail)
     };
     if values.next().is_some() {

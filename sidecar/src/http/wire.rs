@@ -451,10 +451,11 @@ pub(super) struct ApprovalList {
 /// A destruction that waits for a second person.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ApprovalView {
-    pub(super) id: String,
+    /// For `POST /v1/approvals/ID`.
+    pub(super) approval: String,
     pub(super) action: &'static str,
     pub(super) key: String,
-    pub(super) version: u32,
+    pub(super) key_version: u32,
     pub(super) requested_by: String,
     /// RFC 3339, UTC.
     pub(super) requested_at: String,
@@ -465,10 +466,10 @@ pub(super) struct ApprovalView {
 impl ApprovalView {
     pub(super) fn of(approval: &Approval, key: &KeyName) -> Self {
         Self {
-            id: approval.id.clone(),
+            approval: approval.id.clone(),
             action: "destroy",
             key: key.to_string(),
-            version: approval.key.version.number(),
+            key_version: approval.key.version.number(),
             requested_by: approval.requested_by.to_string(),
             requested_at: approval.requested_at.to_string(),
             expires_at: approval.expires_at.to_string(),

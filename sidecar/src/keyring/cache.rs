@@ -145,7 +145,11 @@ impl Cache {
         key
     }
 
-    pub(super) fn put_version(&self, key_ref: KeyRef, version: CachedVersion) -> Arc<CachedVersion> {
+    pub(super) fn put_version(
+        &self,
+        key_ref: KeyRef,
+        version: CachedVersion,
+    ) -> Arc<CachedVersion> {
         let version = Arc::new(version);
         self.write().versions.insert(key_ref, Arc::clone(&version));
         version
@@ -186,7 +190,11 @@ impl Cache {
     }
 
     pub(super) fn versions(&self) -> Vec<(KeyRef, Arc<CachedVersion>)> {
-        self.read().versions.iter().map(|(key_ref, version)| (*key_ref, Arc::clone(version))).collect()
+        self.read()
+            .versions
+            .iter()
+            .map(|(key_ref, version)| (*key_ref, Arc::clone(version)))
+            .collect()
     }
 
     pub(super) fn clear(&self) {

@@ -138,8 +138,7 @@ impl Keyring {
             }
             let key_ref = KeyRef { id: key.id, version: version.version };
             let change = VersionChange::Destroy;
-            if let Err(error) =
-                self.change(&key.name, key_ref, version.revision, change, now).await
+            if let Err(error) = self.change(&key.name, key_ref, version.revision, change, now).await
             {
                 let error = error_chain(&error);
                 tracing::warn!(key = %key.name, version = %version.version, error, "a destruction is due and failed");
@@ -149,8 +148,7 @@ impl Keyring {
 }
 
 fn rotation_is_due(key: &KeyRecord, now: UnixSeconds) -> bool {
-    let (Some(period), Some(primary)) =
-        (key.settings.rotation_period_s, key.version(key.primary))
+    let (Some(period), Some(primary)) = (key.settings.rotation_period_s, key.version(key.primary))
     else {
         return false;
     };

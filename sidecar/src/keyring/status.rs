@@ -70,9 +70,8 @@ impl Keyring {
                 let key = self.0.cache.key(&KeyLookup::Id(key_ref.id))?;
                 let (row_age, unwrap_age) =
                     (now.since(key.looked_at), now.since(version.unwrapped_at));
-                let left = |purpose| {
-                    self.0.stale_max(purpose).saturating_sub(row_age.max(unwrap_age))
-                };
+                let left =
+                    |purpose| self.0.stale_max(purpose).saturating_sub(row_age.max(unwrap_age));
                 Some(CachedKeyStatus {
                     name: key.record.name.clone(),
                     version: key_ref.version,

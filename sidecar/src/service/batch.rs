@@ -55,8 +55,7 @@ impl Service {
         let mut checked = Vec::with_capacity(items.len());
         for item in items {
             let permitted = item.and_then(|item| {
-                let given =
-                    self.permit(caller, Action::Encrypt, key, Some(&item.context), now);
+                let given = self.permit(caller, Action::Encrypt, key, Some(&item.context), now);
                 permit = Some(given.inspect_err(|_| denied = true)?);
                 messages += 1;
                 bytes += item.buffer.plaintext_len() as u64;

@@ -76,7 +76,9 @@ impl Service {
     ) -> Result<KeyRecord, Error> {
         let (permit, now) = self.admit_key_action(caller, Action::SetState, name)?;
         if state == VersionState::Destroyed {
-            return Err(Error::Invalid("a version is destroyed by its own request, not by a state"));
+            return Err(Error::Invalid(
+                "a version is destroyed by its own request, not by a state",
+            ));
         }
         Ok(self.keyring.set_state(&permit, version, state, now).await?)
     }
@@ -119,10 +121,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn list_approvals(
-        &self,
-        caller: &Caller,
-    ) -> Result<Vec<(Approval, KeyName)>, Error> {
+    pub async fn list_approvals(&self, caller: &Caller) -> Result<Vec<(Approval, KeyName)>, Error> {
         self.limits.admit(&caller.name, 1)?;
         let now = self.now();
         let mut waiting = self.keyring.approvals(now).await?;

@@ -4,7 +4,9 @@
 //! opening the commitment. After that a failure can only break the answer off.
 
 use super::{Error, Service};
-use crate::envelope::{Context, HEADER_BYTES, Header, LastSegment, SealSegment, SegmentOpener, SegmentSealer};
+use crate::envelope::{
+    Context, HEADER_BYTES, Header, LastSegment, SealSegment, SegmentOpener, SegmentSealer,
+};
 use crate::keyring::{Keyring, OpeningKey, SealingKey};
 use crate::names::KeyName;
 use crate::policy::{Action, Caller};

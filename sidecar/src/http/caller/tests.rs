@@ -101,7 +101,10 @@ fn a_token_file_that_is_open_short_or_missing_is_refused_by_name() {
     };
     assert!(load(token_file(&folder, "open", ALICE, 0o604)).contains("chmod"));
     assert!(load(token_file(&folder, "short", "short", 0o600)).contains("openssl"));
-    assert!(load(token_file(&folder, "inner", "alice token with spaces in it", 0o600)).contains("one line"));
+    assert!(
+        load(token_file(&folder, "inner", "alice token with spaces in it", 0o600))
+            .contains("one line")
+    );
     assert!(load(folder.path().join("missing")).contains("missing"));
 }
 

@@ -120,7 +120,9 @@ fn text_schema(description: &str) -> ObjectBuilder {
 }
 
 pub(super) fn key_name_schema() -> Object {
-    text_schema("The name of a key.").pattern(Some("^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")).build()
+    text_schema("The name of a key.")
+        .pattern(Some("^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"))
+        .build()
 }
 
 pub(super) fn base64_schema() -> Object {
@@ -134,8 +136,7 @@ pub(super) fn ciphertext_schema() -> Object {
 
 pub(super) fn context_schema() -> Object {
     let value = text_schema("At most 1,024 bytes of UTF-8.").max_length(Some(1024)).build();
-    let name =
-        text_schema("The name of a pair.").pattern(Some("^[a-z0-9_.-]{1,64}$")).build();
+    let name = text_schema("The name of a pair.").pattern(Some("^[a-z0-9_.-]{1,64}$")).build();
     ObjectBuilder::new()
         .schema_type(SchemaType::Type(Type::Object))
         .description(Some("Pairs of strings that the ciphertext is bound to.".to_owned()))

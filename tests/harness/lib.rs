@@ -1,0 +1,14 @@
+//! What the suites share: a real sidecar as a child process, and clients to talk to it.
+//!
+//! A [`Sidecar`] lives in a folder of its own, listens on ports that the system chose and on a socket in that
+//! folder, and ends when it is dropped. Nothing here waits for a fixed time: waits are for events, and bounded.
+
+mod binary;
+mod client;
+mod data;
+mod sidecar;
+
+pub use binary::keypod;
+pub use client::{Answer, Client};
+pub use data::{fhir_resources, repository, shared_data};
+pub use sidecar::{Sidecar, SidecarBuilder, WAIT_MAX};

@@ -1,0 +1,4 @@
+//! The suites: each file holds one, and its tests are named as sentences.
+
+mod first_steps;
+mod layering;
