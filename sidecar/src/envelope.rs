@@ -12,6 +12,8 @@ mod context;
 mod derive;
 mod header;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod text;
 #[cfg(test)]
 mod vectors;
