@@ -17,6 +17,7 @@ mod flight;
 mod lifecycle;
 mod load;
 mod maintenance;
+mod probe;
 mod rotation;
 mod status;
 mod usage;

@@ -69,7 +69,7 @@ fn make_token(folder: &Path) -> anyhow::Result<()> {
     if !token.exists() {
         let mut bytes = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *bytes).context("the operating system gave no random bytes")?;
-        let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes));
+        let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
         write_new(&token, text.as_bytes())?;
     }
     let text = read_token(folder)?;

@@ -48,7 +48,7 @@ fn a_token_names_its_caller_and_nothing_else_does() {
         "Basic YTpi",
         &format!("Bearer {ALICE}x"),
         &format!("Basic {ALICE}"),
-        &ALICE.to_owned(),
+        ALICE,
     ] {
         assert_eq!(ask(&callers, None, &[bad]), None, "{bad}");
     }

@@ -4,11 +4,8 @@
 //! scans it, so that the searching leaves no copies where it searches. The helper never has a secret in the open
 //! but in the types under test: it draws and tells masked bytes, and unmasks each byte as it writes it in place.
 
-#[cfg(test)]
 mod helper;
-#[cfg(test)]
 mod needles;
-#[cfg(test)]
 mod scan;
 
 use keypod::secret::Protection;
