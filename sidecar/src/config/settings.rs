@@ -347,9 +347,10 @@ impl Problem {
         Self { setting: setting.into(), problem: problem.into() }
     }
 
-    pub(super) fn in_place(self, place: &str) -> ConfigError {
+    pub(super) fn in_place(self, place_of: impl Fn(&str) -> String) -> ConfigError {
         let Self { setting, problem } = self;
-        ConfigError::Invalid { setting, place: place.to_owned(), problem }
+        let place = place_of(&setting);
+        ConfigError::Invalid { setting, place, problem }
     }
 }
 

@@ -30,7 +30,10 @@ pub(super) fn describe(error: &serde_json::Error) -> String {
         if wire::is_own_text(message) {
             return format!("{message}{place}");
         }
-        return format!("a value is of the wrong kind{place}: see /openapi.json");
+        // What was expected is a text of this program; what came instead stands before it and stays here.
+        let expected =
+            message.rsplit_once(", expected ").map_or("see /openapi.json", |(_, text)| text);
+        return format!("a value is of the wrong kind{place}: {expected}");
     }
     format!("the body is not valid JSON in UTF-8{place}")
 }
@@ -96,6 +99,9 @@ mod tests {
             r#""CANARY""#,
             r#"{"key":"a","plaintext":"CANARY"#,
             r#"{"key":{"CANARY":1}}"#,
+            r#"{"key":["x, expected CANARY"]}"#,
+            r#"{"key":"a","plaintext":"","context":"x, expected CANARY"}"#,
+            r#"{"key":"a","plaintext":"","context":{"a":1},"x, expected CANARY":1}"#,
         ] {
             if let Err(error) = serde_json::from_str::<wire::EncryptRequest<'_>>(body) {
                 assert!(!describe(&error).contains("CANARY"), "{body}: {}", describe(&error));
