@@ -266,12 +266,13 @@ async fn housekeep(api: Arc<Api>, metrics: metrics_exporter_prometheus::Promethe
     loop {
         timer.tick().await;
         metrics.run_upkeep();
-        match api.callers().reload_if_changed() {
-            Ok(true) => tracing::info!("token files were read again"),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::error!(error = error_chain(&error), "a changed token file is not used");
-            }
+        let Some(errors) = api.callers().reload_if_changed() else { continue };
+        tracing::info!("token files were read again");
+        for error in errors {
+            tracing::error!(
+                error = error_chain(&error),
+                "a token is revoked: its file is not valid"
+            );
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -141,6 +142,7 @@ impl RawConfig {
         }
         check_limits(&self.limits)?;
         check_bounds(&self.cache)?;
+        check_keys(&self.keys)?;
         Ok(Config {
             listen: self.listen.check()?,
             domain: self.root.domain,
@@ -165,17 +167,26 @@ impl RawConfig {
     }
 }
 
+/// No batch has more items: they are counted against it while they are read.
+const BATCH_ITEMS_MAX: usize = 16_384;
+/// Messages that a version may seal (FORMAT.md's message ids allow more; NIST SP 800-38D counts to this).
+const MESSAGES_MAX: u64 = 1 << 32;
+/// Bytes that a version may seal.
+const BYTES_MAX: u64 = 1 << 50;
+/// No time of the configuration is longer.
+const YEARS_TEN: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 fn check_limits(limits: &LimitSettings) -> Result<(), Problem> {
     let sizes = [
-        ("limits.json_body_bytes_max", limits.json_body_bytes_max),
-        ("limits.batch_items_max", limits.batch_items_max),
-        ("limits.connections_max", limits.connections_max),
-        ("limits.in_flight_max", limits.in_flight_max),
-        ("limits.requests_per_second", limits.requests_per_second as usize),
+        ("limits.json_body_bytes_max", limits.json_body_bytes_max, usize::MAX),
+        ("limits.batch_items_max", limits.batch_items_max, BATCH_ITEMS_MAX),
+        ("limits.connections_max", limits.connections_max, 1 << 20),
+        ("limits.in_flight_max", limits.in_flight_max, 1 << 20),
+        ("limits.requests_per_second", limits.requests_per_second as usize, usize::MAX),
     ];
-    for (setting, size) in sizes {
-        if size == 0 {
-            return Err(Problem::new(setting, "at least 1"));
+    for (setting, size, most) in sizes {
+        if !(1..=most).contains(&size) {
+            return Err(Problem::new(setting, format!("from 1 to {most}")));
         }
     }
     let room = limits.body_memory_bytes_max;
@@ -185,10 +196,46 @@ fn check_limits(limits: &LimitSettings) -> Result<(), Problem> {
             "at least limits.json_body_bytes_max, and less than 4 GiB",
         ));
     }
+    check_times(&[
+        ("limits.header_timeout", limits.header_timeout),
+        ("limits.body_timeout", limits.body_timeout),
+    ])
+}
+
+fn check_keys(keys: &KeySettings) -> Result<(), Problem> {
+    for (setting, limit, most) in [
+        ("keys.messages_max", keys.messages_max, MESSAGES_MAX),
+        ("keys.bytes_max", keys.bytes_max, BYTES_MAX),
+    ] {
+        if !(1..=most).contains(&limit) {
+            return Err(Problem::new(setting, format!("from 1 to {most}")));
+        }
+    }
+    check_times(&[("keys.approval_expiry", keys.approval_expiry)])?;
+    match keys.destroy_delay {
+        delay if delay > YEARS_TEN => Err(Problem::new("keys.destroy_delay", "at most ten years")),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a time of nothing, and one that no clock gets to the end of.
+fn check_times(times: &[(&str, Duration)]) -> Result<(), Problem> {
+    for (setting, time) in times {
+        if time.is_zero() || *time > YEARS_TEN {
+            return Err(Problem::new(*setting, "longer than nothing and at most ten years"));
+        }
+    }
     Ok(())
 }
 
 fn check_bounds(cache: &CacheSettings) -> Result<(), Problem> {
+    check_times(&[
+        ("cache.refresh_after", cache.refresh_after),
+        ("cache.root_recheck", cache.root_recheck),
+        ("cache.encrypt_stale_max", cache.encrypt_stale_max),
+        ("cache.decrypt_stale_max", cache.decrypt_stale_max),
+        ("cache.idle_evict", cache.idle_evict),
+    ])?;
     let recheck = cache.refresh_after.max(cache.root_recheck);
     for (setting, bound) in [
         ("cache.encrypt_stale_max", cache.encrypt_stale_max),

@@ -146,7 +146,7 @@ pub struct LimitSettings {
     pub json_body_bytes_max: usize,
     /// Items of a batch.
     pub batch_items_max: usize,
-    /// Connections to the data plane, of both kinds together.
+    /// Connections to the data plane, of each kind.
     pub connections_max: usize,
     /// Requests in flight; past it: 503 `overloaded`.
     pub in_flight_max: usize,

@@ -13,7 +13,8 @@ use super::wire;
 
 /// Parses a whole body.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body)
+    serde_json::from_slice::<wire::Object<T>>(body)
+        .map(|wire::Object(value)| value)
         .map_err(|error| Failure::new(Code::InvalidRequest, describe(&error)))
 }
 
@@ -107,6 +108,22 @@ mod tests {
                 assert!(!describe(&error).contains("CANARY"), "{body}: {}", describe(&error));
             }
         }
+    }
+
+    #[test]
+    fn an_array_does_not_stand_for_an_object_nor_an_object_for_a_state() {
+        assert!(parse::<wire::EncryptRequest<'_>>(br#"["demo","aGVsbG8="]"#).is_err());
+        assert!(parse::<wire::StateRequest>(br#"{"state":{"enabled":null}}"#).is_err());
+        assert!(parse::<wire::StateRequest>(br#"{"state":"destroyed"}"#).is_err());
+        assert!(parse::<wire::StateRequest>(br#"{"state":"decrypt_only"}"#).is_ok());
+        let batch = |items: &str| {
+            let body = format!(r#"{{"key":"demo","items":[{items}]}}"#);
+            parse::<wire::EncryptBatchRequest<'_>>(body.as_bytes()).map(drop)
+        };
+        assert!(batch(r#"["aGVsbG8="]"#).is_err());
+        assert!(batch(r#"{"plaintext":"aGVsbG8="}"#).is_ok());
+        let many = vec![r#"{"plaintext":""}"#; 16_385].join(",");
+        assert!(batch(&many).is_err());
     }
 
     #[test]
