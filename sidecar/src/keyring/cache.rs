@@ -1,7 +1,9 @@
 //! What is in memory: looked-up keys and unwrapped versions, each with the time of its last good look.
 //!
 //! Depends on [`crate::store`] for the rows and [`crate::secret`] for the keys. It does no I/O and holds its
-//! lock for look-ups alone. A failed refresh changes no time here, so it cannot extend a bound.
+//! lock for look-ups alone. A failed refresh changes no time here, so it cannot extend a bound. Rows are put in
+//! the order in which the store was asked: a look that began before another never undoes it
+//! (`a_look_that_began_earlier_and_comes_late_undoes_nothing`).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::KeyLookup;
 use super::usage::Meter;
 use crate::clock::Now;
-use crate::names::{KeyId, KeyName, KeyRef};
+use crate::names::{KeyId, KeyName, KeyRef, KeyVersion};
 use crate::secret::DataKey;
 use crate::store::{KeyRecord, VersionState};
 
@@ -28,11 +30,29 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct CachedKey {
     pub(super) record: KeyRecord,
+    /// Which look at the store this is, in the order in which they began.
+    pub(super) look: Look,
     /// When the store last confirmed it.
     pub(super) looked_at: Instant,
     /// When to look again.
     pub(super) refresh_at: Instant,
     pub(super) used: LastUse,
+}
+
+/// The number of a look at the store. Times cannot order looks: each has that of the request it is for, and a
+/// request that began early may look late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Look(u64);
+
+impl CachedKey {
+    fn state(&self, version: KeyVersion) -> Option<VersionState> {
+        self.record.version(version).map(|version| version.state)
+    }
+}
+
+/// Whether a version in this state may stay unwrapped.
+fn may_be_in_memory(state: VersionState) -> bool {
+    matches!(state, VersionState::Enabled | VersionState::DecryptOnly)
 }
 
 /// An unwrapped version.
@@ -80,6 +100,7 @@ impl LastUse {
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     tables: RwLock<Tables>,
+    looks: AtomicU64,
     pub(super) counters: Counters,
 }
 
@@ -122,36 +143,47 @@ impl Cache {
         self.read().versions.get(&key_ref).cloned()
     }
 
-    /// Takes in a key's row, and wipes those of its versions that may no longer be used.
+    /// To be called before the store is asked, and given to [`Cache::put_key`] with its answer.
+    pub(super) fn begin_look(&self) -> Look {
+        Look(self.looks.fetch_add(1, Ordering::AcqRel))
+    }
+
+    /// Takes in a key's row, and wipes those of its versions that may no longer be used. Returns the row of the
+    /// latest look, which may be another.
     pub(super) fn put_key(&self, mut key: CachedKey) -> Arc<CachedKey> {
         let mut tables = self.write();
         let id = key.record.id;
         if let Some(known) = tables.keys.get(&id) {
-            // An older look that comes late does not undo a newer one.
-            if known.looked_at > key.looked_at {
+            if known.look > key.look {
                 return Arc::clone(known);
             }
+            // This look began after the other, whatever the time of the request that it is for.
+            key.looked_at = key.looked_at.max(known.looked_at);
+            key.refresh_at = key.refresh_at.max(known.refresh_at);
             key.used = known.used.carry();
         }
         let key = Arc::new(key);
         tables.names.insert(key.record.name.clone(), id);
         tables.keys.insert(id, Arc::clone(&key));
-        let usable = |key_ref: &KeyRef| {
-            key.record.version(key_ref.version).is_some_and(|version| {
-                matches!(version.state, VersionState::Enabled | VersionState::DecryptOnly)
-            })
-        };
-        tables.versions.retain(|key_ref, _| key_ref.id != id || usable(key_ref));
+        tables.versions.retain(|key_ref, _| {
+            key_ref.id != id || key.state(key_ref.version).is_some_and(may_be_in_memory)
+        });
         key
     }
 
+    /// Takes in an unwrapped version, unless its row says by now that it may no longer be used.
     pub(super) fn put_version(
         &self,
         key_ref: KeyRef,
         version: CachedVersion,
     ) -> Arc<CachedVersion> {
         let version = Arc::new(version);
-        self.write().versions.insert(key_ref, Arc::clone(&version));
+        let mut tables = self.write();
+        let state = tables.keys.get(&key_ref.id).and_then(|key| key.state(key_ref.version));
+        // A version that was just made is not in the cached row yet.
+        if state.is_none_or(may_be_in_memory) {
+            tables.versions.insert(key_ref, Arc::clone(&version));
+        }
         version
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::names::RootName;
 use crate::root::RootError;
 use crate::secret::ArenaError;
 use crate::store::StoreError;
@@ -46,6 +47,14 @@ pub enum KeyringError {
     /// The root did not wrap or unwrap.
     #[error("the root did not wrap or unwrap a key version")]
     Root(#[source] Arc<RootError>),
+    /// The version is not wrapped by the root that this sidecar has.
+    #[error(
+        "a key version has no wrapping under {root}: its row was altered or moved, or another root wrapped it"
+    )]
+    NotWrapped {
+        /// Which root.
+        root: RootName,
+    },
     /// The store did not read or write.
     #[error("the key store did not read or write")]
     Store(#[source] Arc<StoreError>),
@@ -58,6 +67,11 @@ pub enum KeyringError {
     /// What the root gave back is not what it was given: nothing was stored.
     #[error("the root does not give back what it was given: the new version was not stored")]
     RootLies,
+    /// None of the stored versions that were tried unwraps.
+    #[error(
+        "none of its key versions unwraps: they were wrapped under another root key or another root.domain (bring those back: root.local and root.domain), or this is the store of another installation (set store.sqlite)"
+    )]
+    ForeignRoot,
     /// A background task ended in a panic.
     #[error("a task of the keyring ended in a panic")]
     Panicked,
@@ -85,12 +99,13 @@ impl KeyringError {
     /// Whether a cached key must not outlive this answer of the root (KEYS.md, outage contract): denied, gone
     /// and corrupt end at once; unavailable and throttled are served through within the bound.
     pub(super) fn ends_the_key(&self) -> bool {
-        matches!(
-            self,
-            Self::Root(error) if matches!(
+        match self {
+            Self::Root(error) => matches!(
                 **error,
                 RootError::Denied { .. } | RootError::KeyGone { .. } | RootError::Corrupt { .. }
-            )
-        )
+            ),
+            Self::NotWrapped { .. } => true,
+            _ => false,
+        }
     }
 }
