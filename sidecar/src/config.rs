@@ -79,10 +79,25 @@ impl Config {
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let variables = environment::Variables::new(variables);
-        let figment = Figment::from(Toml::string(text)).merge(variables);
-        let raw: settings::RawConfig =
-            figment.extract().map_err(|error| parse::explain(error, place))?;
-        raw.check().map_err(|problem| problem.in_place(place))
+        let figment = Figment::from(Toml::string(text)).merge(variables.clone());
+        let parsed: Result<settings::RawConfig, _> = figment.extract();
+        let config = parsed
+            .map_err(|error| parse::explain(error, place))
+            .and_then(|raw| raw.check().map_err(|problem| problem.in_place(place)));
+        config.map_err(|error| error.said_by(&variables))
+    }
+}
+
+impl ConfigError {
+    /// The same error, naming the environment as the place if the setting stands there.
+    fn said_by(mut self, variables: &environment::Variables) -> Self {
+        if let Self::Unknown { setting, place, .. } | Self::Invalid { setting, place, .. } =
+            &mut self
+            && variables.hold(setting)
+        {
+            "the environment".clone_into(place);
+        }
+        self
     }
 }
 

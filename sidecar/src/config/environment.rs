@@ -16,6 +16,7 @@ pub(super) fn read() -> impl Iterator<Item = (String, String)> {
 }
 
 /// Settings from variables, as a layer over the file.
+#[derive(Clone)]
 pub(super) struct Variables(Vec<(String, Value)>);
 
 impl Variables {
@@ -34,6 +35,11 @@ impl Variables {
             Some((path, value))
         };
         Self(variables.into_iter().filter_map(setting).collect())
+    }
+
+    /// Whether one of them is this setting.
+    pub(super) fn hold(&self, setting: &str) -> bool {
+        self.0.iter().any(|(path, _)| path == setting)
     }
 }
 
