@@ -1,7 +1,7 @@
 //! Builds the sidecar, starts it in order, and drains it: the only file that names concrete roots and stores.
 //!
-//! Order of a start: metrics, health listener, protected memory, root, store, callers, preloaded keys, data
-//! listeners; only then is it ready. Order of a stop: not ready, no new connections, what is in flight ends
+//! Order of a start: metrics, health listener, protected memory, root, store, callers, a proof that the root
+//! opens the store, preloaded keys, data listeners; only then is it ready. Order of a stop: not ready, no new connections, what is in flight ends
 //! within its bound, unused reservations go back, keys are wiped, the store is closed.
 
 use std::net::SocketAddr;
@@ -59,6 +59,15 @@ pub enum StartError {
     /// The callers' credentials.
     #[error(transparent)]
     Callers(#[from] CallersError),
+    /// The root is not the one that the store was written under.
+    #[error("the root does not open the key store {}", path.display())]
+    ForeignRoot {
+        /// Which store.
+        path: std::path::PathBuf,
+        /// What to do.
+        #[source]
+        source: KeyringError,
+    },
     /// A key that should be warm.
     #[error("the key {name} of cache.preload cannot be had: make it, or take it out of the list")]
     Preload {
@@ -164,6 +173,9 @@ impl Sidecar {
         let clock = Arc::new(SystemClock);
         let keyring = Keyring::new(keyring_settings(config), root, Arc::clone(&store), arena);
         let started = async {
+            let proven = keyring.prove_root().await;
+            let path = config.sqlite.clone();
+            proven.map_err(|source| StartError::ForeignRoot { path, source })?;
             let preload = &config.cache.preload;
             let warm = keyring.preload(preload, clock.now()).await;
             warm.map_err(|(name, source)| StartError::Preload { name, source })?;
@@ -321,6 +333,7 @@ fn http_settings(config: &Config) -> HttpSettings {
         json_body_bytes_max: config.limits.json_body_bytes_max,
         header_timeout: config.limits.header_timeout,
         body_timeout: config.limits.body_timeout,
+        answer_timeout: config.limits.answer_timeout,
         connections_max: config.limits.connections_max,
     }
 }

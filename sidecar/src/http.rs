@@ -20,6 +20,7 @@ mod request_id;
 mod routes;
 mod status;
 mod stream;
+mod unread;
 mod wire;
 
 pub use caller::{Callers, CallersError, Proof};
@@ -61,6 +62,8 @@ pub struct HttpSettings {
     pub header_timeout: Duration,
     /// How long a request's body may make no progress.
     pub body_timeout: Duration,
+    /// How long an answer may make no progress because its client does not read.
+    pub answer_timeout: Duration,
     /// Connections of both listeners together.
     pub connections_max: usize,
 }
@@ -169,7 +172,8 @@ impl Api {
         let body = BodyReader::new(body, self.settings.body_timeout);
         let (route, params, caller, in_flight) = self.enter(path, params, &parts)?;
         *found = Some(route);
-        (route.handler)(self, Call { caller, parts, params, body, in_flight }).await
+        let answer = (route.handler)(self, Call { caller, parts, params, body, in_flight }).await?;
+        unread::hold(answer, self.service.limits()).await
     }
 
     /// All that is checked before a handler runs.
