@@ -1,4 +1,10 @@
 //! The suites: each file holds one, and its tests are named as sentences.
 
+mod canary;
+mod faults;
 mod first_steps;
 mod layering;
+mod life;
+mod outside;
+mod pieces;
+mod pressure;
