@@ -1,8 +1,9 @@
 //! Builds the sidecar, starts it in order, and drains it: the only file that names concrete roots and stores.
 //!
 //! Order of a start: metrics, health listener, protected memory, root, store, callers, a proof that the root
-//! opens the store, preloaded keys, data listeners; only then is it ready. Order of a stop: not ready, no new connections, what is in flight ends
-//! within its bound, unused reservations go back, keys are wiped, the store is closed.
+//! opens the store, preloaded keys, data listeners; only then is it ready. Order of a stop: not ready, no new
+//! connections, what is in flight ends within its bound, unused reservations go back, keys are wiped, the store
+//! is closed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,12 +60,12 @@ pub enum StartError {
     /// The callers' credentials.
     #[error(transparent)]
     Callers(#[from] CallersError),
-    /// The root is not the one that the store was written under.
-    #[error("the root does not open the key store {}", path.display())]
-    ForeignRoot {
+    /// The root does not open what the store holds.
+    #[error("the root opens no key of the store {}: put back the root key (root.local) and root.domain that this store was made with, or set another store.sqlite", path.display())]
+    OtherRoot {
         /// Which store.
         path: std::path::PathBuf,
-        /// What to do.
+        /// Why.
         #[source]
         source: KeyringError,
     },
@@ -173,9 +174,9 @@ impl Sidecar {
         let clock = Arc::new(SystemClock);
         let keyring = Keyring::new(keyring_settings(config), root, Arc::clone(&store), arena);
         let started = async {
-            let proven = keyring.prove_root().await;
-            let path = config.sqlite.clone();
-            proven.map_err(|source| StartError::ForeignRoot { path, source })?;
+            let probed = keyring.probe_root(clock.now()).await;
+            probed
+                .map_err(|source| StartError::OtherRoot { path: config.sqlite.clone(), source })?;
             let preload = &config.cache.preload;
             let warm = keyring.preload(preload, clock.now()).await;
             warm.map_err(|(name, source)| StartError::Preload { name, source })?;
@@ -266,12 +267,13 @@ async fn housekeep(api: Arc<Api>, metrics: metrics_exporter_prometheus::Promethe
     loop {
         timer.tick().await;
         metrics.run_upkeep();
-        match api.callers().reload_if_changed() {
-            Ok(true) => tracing::info!("token files were read again"),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::error!(error = error_chain(&error), "a changed token file is not used");
-            }
+        let Some(errors) = api.callers().reload_if_changed() else { continue };
+        tracing::info!("token files were read again");
+        for error in errors {
+            tracing::error!(
+                error = error_chain(&error),
+                "a token is revoked: its file is not valid"
+            );
         }
     }
 }

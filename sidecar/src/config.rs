@@ -7,6 +7,7 @@
 
 mod environment;
 mod parse;
+mod raw;
 mod settings;
 
 pub use environment::ClientEnvironment;
@@ -79,25 +80,14 @@ impl Config {
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let variables = environment::Variables::new(variables);
-        let figment = Figment::from(Toml::string(text)).merge(variables.clone());
-        let parsed: Result<settings::RawConfig, _> = figment.extract();
-        let config = parsed
-            .map_err(|error| parse::explain(error, place))
-            .and_then(|raw| raw.check().map_err(|problem| problem.in_place(place)));
-        config.map_err(|error| error.said_by(&variables))
-    }
-}
-
-impl ConfigError {
-    /// The same error, naming the environment as the place if the setting stands there.
-    fn said_by(mut self, variables: &environment::Variables) -> Self {
-        if let Self::Unknown { setting, place, .. } | Self::Invalid { setting, place, .. } =
-            &mut self
-            && variables.hold(setting)
-        {
-            "the environment".clone_into(place);
-        }
-        self
+        let figment = Figment::from(Toml::string(text)).merge(&variables);
+        // The environment wins, so what it sets is where a bad value comes from.
+        let place_of = |setting: &str| {
+            if variables.set(setting) { "the environment".to_owned() } else { place.to_owned() }
+        };
+        let raw: raw::RawConfig =
+            figment.extract().map_err(|error| parse::explain(error, place_of))?;
+        raw.check().map_err(|problem| problem.in_place(place_of))
     }
 }
 

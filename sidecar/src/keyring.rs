@@ -17,7 +17,7 @@ mod flight;
 mod lifecycle;
 mod load;
 mod maintenance;
-mod prove;
+mod probe;
 mod rotation;
 mod status;
 mod usage;
@@ -84,6 +84,7 @@ struct Shared {
     cache: Cache,
     lookups: Flights<KeyLookup, Result<Arc<CachedKey>, KeyringError>>,
     unwraps: Flights<KeyRef, Result<Arc<CachedVersion>, KeyringError>>,
+    /// Rotations, by the version that they leave behind.
     rotations: Flights<KeyRef, Result<(), KeyringError>>,
     meters: Meters,
     schedule: Schedule,

@@ -16,7 +16,6 @@ pub(super) fn read() -> impl Iterator<Item = (String, String)> {
 }
 
 /// Settings from variables, as a layer over the file.
-#[derive(Clone)]
 pub(super) struct Variables(Vec<(String, Value)>);
 
 impl Variables {
@@ -36,14 +35,19 @@ impl Variables {
         };
         Self(variables.into_iter().filter_map(setting).collect())
     }
+}
 
-    /// Whether one of them is this setting.
-    pub(super) fn hold(&self, setting: &str) -> bool {
-        self.0.iter().any(|(path, _)| path == setting)
+impl Variables {
+    /// Whether a variable sets `path` or something below it.
+    pub(super) fn set(&self, path: &str) -> bool {
+        let below = |set: &str| {
+            set.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.0.iter().any(|(set, _)| below(set))
     }
 }
 
-impl Provider for Variables {
+impl Provider for &Variables {
     fn metadata(&self) -> Metadata {
         Metadata::named("the environment")
     }

@@ -3,7 +3,7 @@
 //! Depends on [`crate::store`] for the rows and [`crate::secret`] for the keys. It does no I/O and holds its
 //! lock for look-ups alone. A failed refresh changes no time here, so it cannot extend a bound. Rows are put in
 //! the order in which the store was asked: a look that began before another never undoes it
-//! (`a_look_that_began_earlier_and_comes_late_undoes_nothing`).
+//! (`a_change_shows_in_its_own_answer_whatever_the_times_of_others`).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,8 +30,8 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct CachedKey {
     pub(super) record: KeyRecord,
-    /// Which look at the store this is, in the order in which they began.
-    pub(super) look: Look,
+    /// Which look at the store this came from: a later one began later, and so has seen at least as much.
+    pub(super) look: u64,
     /// When the store last confirmed it.
     pub(super) looked_at: Instant,
     /// When to look again.
@@ -39,20 +39,13 @@ pub(super) struct CachedKey {
     pub(super) used: LastUse,
 }
 
-/// The number of a look at the store. Times cannot order looks: each has that of the request it is for, and a
-/// request that began early may look late.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Look(u64);
-
 impl CachedKey {
-    fn state(&self, version: KeyVersion) -> Option<VersionState> {
-        self.record.version(version).map(|version| version.state)
+    /// Whether this version may open, at least.
+    fn may_use(&self, version: KeyVersion) -> bool {
+        self.record.version(version).is_some_and(|version| {
+            matches!(version.state, VersionState::Enabled | VersionState::DecryptOnly)
+        })
     }
-}
-
-/// Whether a version in this state may stay unwrapped.
-fn may_be_in_memory(state: VersionState) -> bool {
-    matches!(state, VersionState::Enabled | VersionState::DecryptOnly)
 }
 
 /// An unwrapped version.
@@ -143,17 +136,18 @@ impl Cache {
         self.read().versions.get(&key_ref).cloned()
     }
 
-    /// To be called before the store is asked, and given to [`Cache::put_key`] with its answer.
-    pub(super) fn begin_look(&self) -> Look {
-        Look(self.looks.fetch_add(1, Ordering::AcqRel))
+    /// The number of a look at the store, to be drawn before it begins.
+    pub(super) fn next_look(&self) -> u64 {
+        self.looks.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes in a key's row, and wipes those of its versions that may no longer be used. Returns the row of the
-    /// latest look, which may be another.
+    /// Takes in a key's row, and wipes those of its versions that may no longer be used.
     pub(super) fn put_key(&self, mut key: CachedKey) -> Arc<CachedKey> {
         let mut tables = self.write();
         let id = key.record.id;
         if let Some(known) = tables.keys.get(&id) {
+            // An older look that comes late does not undo a newer one. Times would not do: the look after a
+            // change carries the time at which its request began.
             if known.look > key.look {
                 return Arc::clone(known);
             }
@@ -165,13 +159,11 @@ impl Cache {
         let key = Arc::new(key);
         tables.names.insert(key.record.name.clone(), id);
         tables.keys.insert(id, Arc::clone(&key));
-        tables.versions.retain(|key_ref, _| {
-            key_ref.id != id || key.state(key_ref.version).is_some_and(may_be_in_memory)
-        });
+        tables.versions.retain(|key_ref, _| key_ref.id != id || key.may_use(key_ref.version));
         key
     }
 
-    /// Takes in an unwrapped version, unless its row says by now that it may no longer be used.
+    /// Takes in an unwrapped version, unless its key's row says meanwhile that it may not be used.
     pub(super) fn put_version(
         &self,
         key_ref: KeyRef,
@@ -179,9 +171,10 @@ impl Cache {
     ) -> Arc<CachedVersion> {
         let version = Arc::new(version);
         let mut tables = self.write();
-        let state = tables.keys.get(&key_ref.id).and_then(|key| key.state(key_ref.version));
-        // A version that was just made is not in the cached row yet.
-        if state.is_none_or(may_be_in_memory) {
+        let refused = tables.keys.get(&key_ref.id).is_some_and(|key| {
+            key.record.version(key_ref.version).is_some() && !key.may_use(key_ref.version)
+        });
+        if !refused {
             tables.versions.insert(key_ref, Arc::clone(&version));
         }
         version

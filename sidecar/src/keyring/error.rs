@@ -67,11 +67,6 @@ pub enum KeyringError {
     /// What the root gave back is not what it was given: nothing was stored.
     #[error("the root does not give back what it was given: the new version was not stored")]
     RootLies,
-    /// None of the stored versions that were tried unwraps.
-    #[error(
-        "none of its key versions unwraps: they were wrapped under another root key or another root.domain (bring those back: root.local and root.domain), or this is the store of another installation (set store.sqlite)"
-    )]
-    ForeignRoot,
     /// A background task ended in a panic.
     #[error("a task of the keyring ended in a panic")]
     Panicked,

@@ -148,7 +148,7 @@ impl Shared {
         now: Now,
     ) -> Result<Arc<CachedKey>, KeyringError> {
         Counters::count(&self.cache.counters.lookups);
-        let look = self.cache.begin_look();
+        let look = self.cache.next_look();
         let found = match lookup {
             KeyLookup::Name(name) => self.store.key_by_name(name).await,
             KeyLookup::Id(id) => self.store.key_by_id(*id).await,

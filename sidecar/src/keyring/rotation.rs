@@ -31,8 +31,9 @@ impl Keyring {
         Ok(rotated.record.clone())
     }
 
-    /// Makes the version after `record`'s primary, unless somebody else has. It goes on to its end, also when
-    /// nobody waits for it any more.
+    /// Makes the version after `record`'s primary, unless somebody else has. All who ask at once share one
+    /// rotation: a usage limit is reached by many requests together. It goes on to its end, also when nobody
+    /// waits for it any more.
     pub(super) async fn rotate_from(
         &self,
         record: &KeyRecord,

@@ -209,7 +209,7 @@ async fn a_key_that_the_store_no_longer_has_is_wiped() {
     assert!(matches!(shown, Err(KeyringError::NoSuchKey)));
     keyring.0.cache.put_key(CachedKey {
         record: key.clone(),
-        look: keyring.0.cache.begin_look(),
+        look: keyring.0.cache.next_look(),
         looked_at: world.now().monotonic,
         refresh_at: world.now().monotonic,
         used: cache::LastUse::at(world.now()),

@@ -143,26 +143,27 @@ async fn a_store_that_fails_makes_no_version_and_what_was_there_goes_on() {
 #[tokio::test]
 async fn another_root_key_is_noticed_and_one_damaged_key_is_not_taken_for_it() {
     let world = World::new().await;
-    world.keyring.prove_root().await.unwrap();
+    let probe = async |keyring: &Keyring| keyring.probe_root(world.now()).await;
+    probe(&world.keyring).await.unwrap();
     let key = world.key("a").await;
-    world.keyring.prove_root().await.unwrap();
+    probe(&world.keyring).await.unwrap();
+    let is_corrupt = |probed: Result<(), KeyringError>| {
+        let error = probed.unwrap_err();
+        assert!(is_root_error(&error, |error| matches!(error, RootError::Corrupt { .. })));
+    };
     world.root.set(Mood::Corrupt);
-    let proven = world.keyring.prove_root().await;
-    assert!(matches!(proven, Err(KeyringError::ForeignRoot)), "{proven:?}");
+    is_corrupt(probe(&world.keyring).await);
     for mood in [Mood::Unavailable, Mood::Throttled, Mood::Denied, Mood::KeyGone] {
         world.root.set(mood);
-        assert!(
-            world.keyring.prove_root().await.is_ok(),
-            "{mood:?} says nothing of whose root it is"
-        );
+        assert!(probe(&world.keyring).await.is_ok(), "{mood:?} says nothing of whose root it is");
     }
     world.root.set(Mood::Works);
     let mut settings = world.settings.clone();
     settings.domain = "other".to_owned();
     let (_, elsewhere) = beside(&settings, &world.root, &world.store);
-    assert!(matches!(elsewhere.prove_root().await, Err(KeyringError::ForeignRoot)));
+    is_corrupt(probe(&elsewhere).await);
     let create = permit(Action::CreateKey, "b");
     elsewhere.create(&create, NewKey::default(), world.now()).await.unwrap();
-    elsewhere.prove_root().await.unwrap();
+    probe(&elsewhere).await.unwrap();
     assert!(world.open(&key, 1).await.is_ok());
 }
