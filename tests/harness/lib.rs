@@ -6,9 +6,11 @@
 mod binary;
 mod client;
 mod data;
+mod observe;
 mod sidecar;
 
 pub use binary::keypod;
 pub use client::{Answer, Client};
 pub use data::{fhir_resources, repository, shared_data};
+pub use observe::until;
 pub use sidecar::{Sidecar, SidecarBuilder, WAIT_MAX};
