@@ -94,6 +94,20 @@ impl Client {
         }
     }
 
+    /// Over a Unix socket, HTTP/2 with prior knowledge.
+    ///
+    /// # Panics
+    /// If no client can be made.
+    #[must_use]
+    pub fn unix_http2(socket: &Path, token: Option<&str>) -> Self {
+        let http = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
+        Self {
+            http: http.unix_socket(socket).build().expect("a client"),
+            base: "http://localhost".to_owned(),
+            token: token.map(str::to_owned),
+        }
+    }
+
     /// A request with this caller's token and nothing else.
     #[must_use]
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
@@ -116,6 +130,31 @@ impl Client {
         Answer { status, headers, body }
     }
 
+    /// Sends a request whose answer may break off: what came of it, and whether it ended cleanly.
+    ///
+    /// # Panics
+    /// If not even the head of an answer comes.
+    pub async fn send_to_its_end(&self, request: reqwest::RequestBuilder) -> (Answer, bool) {
+        let mut answer = request.send().await.expect("an answer");
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let mut body = Vec::new();
+        loop {
+            match answer.chunk().await {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => return (Answer { status, headers, body }, true),
+                Err(_) => return (Answer { status, headers, body }, false),
+            }
+        }
+    }
+
+    /// A `POST` of octets, not sent yet.
+    #[must_use]
+    pub fn octets(&self, path: &str, context: &Value) -> reqwest::RequestBuilder {
+        self.request("POST", path)
+            .header("content-type", "application/octet-stream")
+            .header("keypod-context", URL_SAFE_NO_PAD.encode(context.to_string()))
+    }
+
     /// `GET`.
     pub async fn get(&self, path: &str) -> Answer {
         self.send(self.request("GET", path)).await
@@ -128,12 +167,12 @@ impl Client {
 
     /// `POST` of octets.
     pub async fn post_octets(&self, path: &str, context: &Value, body: Vec<u8>) -> Answer {
-        let request = self
-            .request("POST", path)
-            .header("content-type", "application/octet-stream")
-            .header("keypod-context", URL_SAFE_NO_PAD.encode(context.to_string()))
-            .body(body);
-        self.send(request).await
+        self.send(self.octets(path, context).body(body)).await
+    }
+
+    /// `POST` of octets whose length is not said: in chunks.
+    pub async fn post_chunked(&self, path: &str, context: &Value, body: Vec<u8>) -> Answer {
+        self.send(self.octets(path, context).body(in_chunks(body))).await
     }
 
     /// Encrypts one message in JSON: its ciphertext in text form.
@@ -164,4 +203,12 @@ impl Client {
         let body = json!({ "ciphertext": ciphertext, "context": context });
         self.post_json("/v1/decrypt", &body).await
     }
+}
+
+/// A body whose length is not known before its end.
+#[must_use]
+pub fn in_chunks(bytes: Vec<u8>) -> reqwest::Body {
+    let chunks: Vec<_> =
+        bytes.chunks(10_000).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect();
+    reqwest::Body::wrap_stream(futures_util::stream::iter(chunks))
 }
