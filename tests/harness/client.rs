@@ -5,6 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 /// A client of one caller's. A clone shares its connections.
@@ -21,7 +22,7 @@ pub struct Answer {
     /// The status.
     pub status: u16,
     /// The headers.
-    pub headers: reqwest::header::HeaderMap,
+    pub headers: HeaderMap,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -43,6 +44,16 @@ impl Answer {
     pub fn code(&self) -> String {
         let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         problem.get("code").and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    /// A field of the JSON body, as text.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn text(&self, field: &str) -> String {
+        let body = self.json();
+        body.get(field).and_then(Value::as_str).expect("the field is a text").to_owned()
     }
 
     /// A header as text, or nothing.
@@ -109,7 +120,6 @@ impl Client {
     }
 
     /// A request with this caller's token and nothing else.
-    #[must_use]
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = method.parse().unwrap_or(reqwest::Method::GET);
         let request = self.http.request(method, format!("{}{path}", self.base));
@@ -130,12 +140,12 @@ impl Client {
         Answer { status, headers, body }
     }
 
-    /// Sends a request whose answer may break off: what came of it, and whether it ended cleanly.
-    ///
-    /// # Panics
-    /// If not even the head of an answer comes.
+    /// Sends a request whose answer may break off: what came of it, and whether it ended cleanly. An answer
+    /// that broke off before its head was sent has the status 0.
     pub async fn send_to_its_end(&self, request: reqwest::RequestBuilder) -> (Answer, bool) {
-        let mut answer = request.send().await.expect("an answer");
+        let Ok(mut answer) = request.send().await else {
+            return (Answer { status: 0, headers: HeaderMap::new(), body: Vec::new() }, false);
+        };
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let mut body = Vec::new();
         loop {
@@ -148,7 +158,6 @@ impl Client {
     }
 
     /// A `POST` of octets, not sent yet.
-    #[must_use]
     pub fn octets(&self, path: &str, context: &Value) -> reqwest::RequestBuilder {
         self.request("POST", path)
             .header("content-type", "application/octet-stream")
@@ -184,7 +193,7 @@ impl Client {
             json!({ "key": key, "plaintext": STANDARD.encode(plaintext), "context": context });
         let answer = self.post_json("/v1/encrypt", &body).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
-        answer.json()["ciphertext"].as_str().expect("a ciphertext").to_owned()
+        answer.text("ciphertext")
     }
 
     /// Decrypts one message in JSON.
@@ -194,8 +203,7 @@ impl Client {
     pub async fn decrypt(&self, ciphertext: &str, context: &Value) -> Vec<u8> {
         let answer = self.try_decrypt(ciphertext, context).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
-        let text = answer.json()["plaintext"].as_str().expect("a plaintext").to_owned();
-        STANDARD.decode(text).expect("base64")
+        STANDARD.decode(answer.text("plaintext")).expect("base64")
     }
 
     /// Decrypts one message in JSON, whatever comes of it.

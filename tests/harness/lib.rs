@@ -13,6 +13,6 @@ mod store;
 
 pub use binary::keypod;
 pub use client::{Answer, Client, in_chunks};
-pub use data::{fhir_resources, repository, shared_data};
+pub use data::{fhir_resources, repository, shared_data, skip};
 pub use raw::Raw;
 pub use sidecar::{Sidecar, SidecarBuilder, WAIT_MAX};

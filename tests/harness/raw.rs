@@ -69,20 +69,27 @@ impl Raw {
         answer.expect("an answer comes in time").expect("an answer")
     }
 
-    /// The first `len` bytes of a chunked answer, whether or not it goes on.
+    /// The head of a chunked answer is read over; the first `len` bytes of its body, whether or not it goes on.
     ///
     /// # Panics
     /// If they do not come in time.
     pub async fn received_of_body(&mut self, len: usize) -> Vec<u8> {
-        let received = tokio::time::timeout(WAIT_MAX, async {
-            self.until(b"\r\n\r\n").await?;
-            let mut body = Vec::new();
-            while body.len() < len {
-                self.chunk(&mut body).await?;
-            }
-            Some(body)
-        });
-        received.await.expect("they come in time").expect("they come")
+        let head = tokio::time::timeout(WAIT_MAX, self.until(b"\r\n\r\n")).await;
+        head.expect("a head comes in time").expect("a head comes");
+        self.received_of_chunks(len).await
+    }
+
+    /// Whole chunks, until there are `len` bytes, of an answer that has begun.
+    ///
+    /// # Panics
+    /// If they do not come in time.
+    pub async fn received_of_chunks(&mut self, len: usize) -> Vec<u8> {
+        let mut body = Vec::new();
+        while body.len() < len {
+            let chunk = tokio::time::timeout(WAIT_MAX, self.chunk(&mut body)).await;
+            assert!(chunk.expect("a chunk comes in time").is_some(), "it ends early");
+        }
+        body
     }
 
     /// Whether the other side closes the connection without another byte.
@@ -95,7 +102,7 @@ impl Raw {
     }
 
     async fn more(&mut self) -> bool {
-        let mut bytes = [0; 16 << 10];
+        let mut bytes = vec![0; 16 << 10];
         match self.reader.read(&mut bytes).await {
             Ok(0) | Err(_) => false,
             Ok(read) => {
