@@ -116,7 +116,13 @@ async fn go_through_failures(sidecar: &Sidecar, ciphertext: &str, sealed: &[u8])
     let not_ours = json!({ "context": context(), "items": [{ "ciphertext": PLAINTEXT }, { "ciphertext": ciphertext, "context": { "b": CONTEXT_VALUE } }] });
     let answer = client.post_json("/v1/decrypt/batch", &not_ours).await;
     heard.failures.push(("batch item".to_owned(), answer.body));
+    go_through_refusals(sidecar, sealed, heard).await
+}
 
+/// Sends the canaries in headers, in paths, as tokens, and in streams that break.
+async fn go_through_refusals(sidecar: &Sidecar, sealed: &[u8], mut heard: Heard) -> Heard {
+    let client = sidecar.client();
+    let canary = STANDARD.encode(PLAINTEXT);
     let header = client.request("POST", "/v1/encrypt?key=demo");
     let header = header.header("content-type", "application/octet-stream");
     let header = header.header("keypod-context", CONTEXT_VALUE).body(PLAINTEXT);
