@@ -4,9 +4,13 @@ use keypod_tests::{Sidecar, SidecarBuilder};
 use serde_json::json;
 use sqlx::Executor as _;
 
-/// A sidecar whose store was changed while it did not run.
+/// The wrappings of the key `demo`.
+const OF_DEMO: &str = "WHERE key_id = (SELECT id FROM keys WHERE name = 'demo')";
+
+/// A sidecar whose store was changed while it did not run. A second key stays as it was: where the root opens none,
+/// the sidecar does not start.
 async fn with_changed_store(statements: &str) -> (Sidecar, String) {
-    let mut sidecar = Sidecar::start().await;
+    let mut sidecar = SidecarBuilder::new().key("demo").key("spare").start().await;
     let text = sidecar.client().encrypt("demo", b"hello", &json!({})).await;
     assert!(sidecar.stop().await.success());
     sidecar.change_store(statements).await;
@@ -33,7 +37,8 @@ async fn a_store_that_cannot_be_written_is_said_to_be_unavailable() {
 
 #[tokio::test]
 async fn what_another_root_wrapped_is_unavailable_at_this_one() {
-    let (sidecar, text) = with_changed_store("UPDATE wrappings SET root = 'elsewhere'").await;
+    let (sidecar, text) =
+        with_changed_store(&format!("UPDATE wrappings SET root = 'elsewhere' {OF_DEMO}")).await;
     let client = sidecar.client();
     client.try_decrypt(&text, &json!({})).await.assert_problem(503, "root_unavailable");
     let octets = client.post_octets("/v1/encrypt?key=demo", &json!({}), b"x".to_vec()).await;
@@ -42,8 +47,8 @@ async fn what_another_root_wrapped_is_unavailable_at_this_one() {
 
 #[tokio::test]
 async fn damaged_data_is_an_internal_error_and_the_log_says_what_is_damaged() {
-    let damage = "UPDATE wrappings SET wrapped = zeroblob(length(wrapped))";
-    let (sidecar, text) = with_changed_store(damage).await;
+    let damage = format!("UPDATE wrappings SET wrapped = zeroblob(length(wrapped)) {OF_DEMO}");
+    let (sidecar, text) = with_changed_store(&damage).await;
     let client = sidecar.client();
     let answer = client.try_decrypt(&text, &json!({})).await;
     answer.assert_problem(500, "internal");
