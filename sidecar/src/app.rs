@@ -59,6 +59,15 @@ pub enum StartError {
     /// The callers' credentials.
     #[error(transparent)]
     Callers(#[from] CallersError),
+    /// The root does not open what the store holds.
+    #[error("the root opens no key of the store {}: put back the root key and root.domain that this store was made with, or name another store", path.display())]
+    OtherRoot {
+        /// Which store.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: KeyringError,
+    },
     /// A key that should be warm.
     #[error("the key {name} of cache.preload cannot be had: make it, or take it out of the list")]
     Preload {
@@ -164,6 +173,9 @@ impl Sidecar {
         let clock = Arc::new(SystemClock);
         let keyring = Keyring::new(keyring_settings(config), root, Arc::clone(&store), arena);
         let started = async {
+            let probed = keyring.probe_root(clock.now()).await;
+            probed
+                .map_err(|source| StartError::OtherRoot { path: config.sqlite.clone(), source })?;
             let preload = &config.cache.preload;
             let warm = keyring.preload(preload, clock.now()).await;
             warm.map_err(|(name, source)| StartError::Preload { name, source })?;
@@ -254,12 +266,13 @@ async fn housekeep(api: Arc<Api>, metrics: metrics_exporter_prometheus::Promethe
     loop {
         timer.tick().await;
         metrics.run_upkeep();
-        match api.callers().reload_if_changed() {
-            Ok(true) => tracing::info!("token files were read again"),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::error!(error = error_chain(&error), "a changed token file is not used");
-            }
+        let Some(errors) = api.callers().reload_if_changed() else { continue };
+        tracing::info!("token files were read again");
+        for error in errors {
+            tracing::error!(
+                error = error_chain(&error),
+                "a token is revoked: its file is not valid"
+            );
         }
     }
 }

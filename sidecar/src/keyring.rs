@@ -17,6 +17,7 @@ mod flight;
 mod lifecycle;
 mod load;
 mod maintenance;
+mod probe;
 mod rotation;
 mod status;
 mod usage;
@@ -80,6 +81,8 @@ struct Shared {
     cache: Cache,
     lookups: Flights<KeyLookup, Result<Arc<CachedKey>, KeyringError>>,
     unwraps: Flights<KeyRef, Result<Arc<CachedVersion>, KeyringError>>,
+    /// Rotations, by the version that they leave behind.
+    rotations: Flights<KeyRef, Result<(), KeyringError>>,
     meters: Meters,
     schedule: Schedule,
 }
@@ -170,6 +173,7 @@ impl Keyring {
             cache: Cache::default(),
             lookups: Flights::default(),
             unwraps: Flights::default(),
+            rotations: Flights::default(),
             meters: Meters::default(),
             schedule: Schedule::default(),
         }))

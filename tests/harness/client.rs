@@ -38,6 +38,12 @@ impl Answer {
         })
     }
 
+    /// A text in the body's JSON object, or nothing.
+    #[must_use]
+    pub fn text(&self, name: &str) -> String {
+        self.json().get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
     /// The `code` of a problem, or nothing.
     #[must_use]
     pub fn code(&self) -> String {
@@ -95,7 +101,6 @@ impl Client {
     }
 
     /// A request with this caller's token and nothing else.
-    #[must_use]
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = method.parse().unwrap_or(reqwest::Method::GET);
         let request = self.http.request(method, format!("{}{path}", self.base));
@@ -145,7 +150,7 @@ impl Client {
             json!({ "key": key, "plaintext": STANDARD.encode(plaintext), "context": context });
         let answer = self.post_json("/v1/encrypt", &body).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
-        answer.json()["ciphertext"].as_str().expect("a ciphertext").to_owned()
+        answer.text("ciphertext")
     }
 
     /// Decrypts one message in JSON.
@@ -155,8 +160,7 @@ impl Client {
     pub async fn decrypt(&self, ciphertext: &str, context: &Value) -> Vec<u8> {
         let answer = self.try_decrypt(ciphertext, context).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
-        let text = answer.json()["plaintext"].as_str().expect("a plaintext").to_owned();
-        STANDARD.decode(text).expect("base64")
+        STANDARD.decode(answer.text("plaintext")).expect("base64")
     }
 
     /// Decrypts one message in JSON, whatever comes of it.

@@ -32,6 +32,8 @@ const HEALTH_CONNECTIONS_MAX: usize = 64;
 const CONNECTION_BUFFER_BYTES: usize = 128 << 10;
 /// Requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
+/// Bytes of the headers of an HTTP/2 request: room for the largest context in one.
+const HEADER_LIST_BYTES_MAX: u32 = 128 << 10;
 /// A listener that cannot accept (no file descriptors left) tries again after this long.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -202,7 +204,9 @@ pub enum Served {
 
 struct Server {
     router: Router,
-    places: Arc<Semaphore>,
+    /// Of each kind of listener: who fills the one cannot shut out the other.
+    tcp_places: Arc<Semaphore>,
+    unix_places: Arc<Semaphore>,
     builder: auto::Builder<TokioExecutor>,
     header_timeout: Duration,
     graceful: GracefulShutdown,
@@ -220,9 +224,12 @@ impl Server {
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEADER_LIST_BYTES_MAX)
             .keep_alive_interval(Duration::from_secs(30));
-        let places = Arc::new(Semaphore::new(connections_max));
-        Self { router, places, builder, header_timeout, graceful: GracefulShutdown::new() }
+        let places = || Arc::new(Semaphore::new(connections_max));
+        let (tcp_places, unix_places) = (places(), places());
+        let graceful = GracefulShutdown::new();
+        Self { router, tcp_places, unix_places, builder, header_timeout, graceful }
     }
 
     async fn accept_tcp(&self, listener: &TcpListener, mut stop: watch::Receiver<bool>) {
@@ -261,7 +268,11 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+        let places = match connection.transport {
+            Transport::Tcp => &self.tcp_places,
+            Transport::Unix => &self.unix_places,
+        };
+        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
             metrics::counter!("keypod_limited_total", "limit" => "connections").increment(1);
             return;
         };
@@ -326,10 +337,13 @@ async fn open_unix(
         Ok(found) if !found.file_type().is_socket() => {
             return Err(ListenError::NotASocket { path: path.to_owned() });
         }
-        Ok(_) if tokio::net::UnixStream::connect(path).await.is_ok() => {
-            return Err(ListenError::InUse { path: path.to_owned() });
-        }
-        Ok(_) => tracing::info!(path = %path.display(), "a stale socket is replaced"),
+        Ok(_) => match tokio::net::UnixStream::connect(path).await {
+            // Nobody listens. Any other error may come from one who does and is busy, or is somebody else's.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                tracing::info!(path = %path.display(), "a stale socket is replaced");
+            }
+            _ => return Err(ListenError::InUse { path: path.to_owned() }),
+        },
     }
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}", std::process::id()));

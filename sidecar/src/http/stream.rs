@@ -26,8 +26,8 @@ use crate::names::{KeyName, KeyVersion};
 use crate::secret::{OpenBuffer, Plaintext};
 use crate::service::{OpeningStream, RewrappingStream, SealingStream};
 
-const CONTEXT: &str = "keypod-context";
-const NEW_CONTEXT: &str = "keypod-new-context";
+pub(super) const CONTEXT: &str = "keypod-context";
+pub(super) const NEW_CONTEXT: &str = "keypod-new-context";
 const KEY: &str = "keypod-key";
 const KEY_VERSION: &str = "keypod-key-version";
 
@@ -52,6 +52,7 @@ impl Held {
 
 pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
     let key = key_of_query(call.query())?;
+    call.refuse_header(NEW_CONTEXT)?;
     let context = context_of(call.headers(), CONTEXT)?.unwrap_or_default();
     let known_len = call.body.exact_len().and_then(|len| usize::try_from(len).ok());
     if let Some(len) = known_len.filter(|len| *len <= SEGMENT_BYTES) {
@@ -82,6 +83,7 @@ impl Segments for Sealing {
 }
 
 pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
+    call.refuse_header(NEW_CONTEXT)?;
     let context = context_of(call.headers(), CONTEXT)?.unwrap_or_default();
     let (start, header) = read_header(&mut call.body).await?;
     if header.suite() == Suite::Whole {
