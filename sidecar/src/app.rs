@@ -1,8 +1,9 @@
 //! Builds the sidecar, starts it in order, and drains it: the only file that names concrete roots and stores.
 //!
-//! Order of a start: metrics, health listener, protected memory, root, store, callers, preloaded keys, data
-//! listeners; only then is it ready. Order of a stop: not ready, no new connections, what is in flight ends
-//! within its bound, unused reservations go back, keys are wiped, the store is closed.
+//! Order of a start: metrics, health listener, protected memory, root, store, callers, a proof that the root
+//! opens the store, preloaded keys, data listeners; only then is it ready. Order of a stop: not ready, no new
+//! connections, what is in flight ends within its bound, unused reservations go back, keys are wiped, the store
+//! is closed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ pub enum StartError {
     #[error(transparent)]
     Callers(#[from] CallersError),
     /// The root does not open what the store holds.
-    #[error("the root opens no key of the store {}: put back the root key and root.domain that this store was made with, or name another store", path.display())]
+    #[error("the root opens no key of the store {}: put back the root key (root.local) and root.domain that this store was made with, or set another store.sqlite", path.display())]
     OtherRoot {
         /// Which store.
         path: std::path::PathBuf,
@@ -334,6 +335,7 @@ fn http_settings(config: &Config) -> HttpSettings {
         json_body_bytes_max: config.limits.json_body_bytes_max,
         header_timeout: config.limits.header_timeout,
         body_timeout: config.limits.body_timeout,
+        answer_timeout: config.limits.answer_timeout,
         connections_max: config.limits.connections_max,
     }
 }

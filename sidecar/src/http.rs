@@ -20,6 +20,7 @@ mod request_id;
 mod routes;
 mod status;
 mod stream;
+mod unread;
 mod wire;
 
 pub use caller::{Callers, CallersError, Proof};
@@ -61,6 +62,8 @@ pub struct HttpSettings {
     pub header_timeout: Duration,
     /// How long a request's body may make no progress.
     pub body_timeout: Duration,
+    /// How long an answer may make no progress because its client does not read.
+    pub answer_timeout: Duration,
     /// Connections of each listener.
     pub connections_max: usize,
 }
@@ -170,11 +173,14 @@ impl Api {
         let (route, params, caller, in_flight) = self.enter(path, params, &parts)?;
         *found = Some(route);
         let call = Call { caller, parts, params, body, in_flight };
-        if !route.runs_to_the_end {
-            return (route.handler)(&self, call).await;
-        }
-        let task = tokio::spawn(async move { (route.handler)(&self, call).await });
-        task.await.unwrap_or_else(|_| Err(error::panicked()))
+        let answer = if route.runs_to_the_end {
+            let api = Arc::clone(&self);
+            let task = tokio::spawn(async move { (route.handler)(&api, call).await });
+            task.await.unwrap_or_else(|_| Err(error::panicked()))?
+        } else {
+            (route.handler)(&self, call).await?
+        };
+        unread::hold(answer, self.service.limits()).await
     }
 
     /// All that is checked before a handler runs.

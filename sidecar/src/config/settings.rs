@@ -160,6 +160,9 @@ pub struct LimitSettings {
     /// How long a request's body may make no progress.
     #[serde(with = "humantime_serde")]
     pub body_timeout: Duration,
+    /// How long an answer may make no progress because its client does not read.
+    #[serde(with = "humantime_serde")]
+    pub answer_timeout: Duration,
     /// How long requests in flight may take to end at shutdown.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
@@ -176,6 +179,8 @@ impl Default for LimitSettings {
             requests_per_second: 100_000,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            // Long: who passes an answer on to a slow client reads in large steps and seldom.
+            answer_timeout: Duration::from_secs(5 * 60),
             drain_timeout: Duration::from_secs(20),
         }
     }

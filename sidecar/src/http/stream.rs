@@ -5,6 +5,8 @@
 //! included; a failure after that breaks the answer off and never ends it cleanly (test
 //! `a_failure_in_the_middle_breaks_the_answer_off`). Context comes in `Keypod-Context`.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::response::Response;
 use base64::Engine as _;
@@ -16,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::body::BodyReader;
 use super::error::{Code, Failure};
+use super::unread::Unread;
 use super::{Api, Call, json};
 use crate::envelope::{
     Context, FORMAT_OVERHEAD_BYTES, HEADER_BYTES, Header, LastSegment, SEGMENT_BYTES, SealSegment,
@@ -39,6 +42,7 @@ const SEALED_SEGMENT_BYTES: usize = SEGMENT_BYTES + TAG_BYTES;
 /// What a stream holds until it ends.
 struct Held {
     body: BodyReader,
+    answer_timeout: Duration,
     _in_flight: InFlight,
     _memory: BodyMemory,
 }
@@ -46,7 +50,8 @@ struct Held {
 impl Held {
     fn new(api: &Api, call: Call) -> Result<Self, Failure> {
         let memory = api.service.limits().body_memory(STREAM_MEMORY_BYTES)?;
-        Ok(Self { body: call.body, _in_flight: call.in_flight, _memory: memory })
+        let answer_timeout = api.settings.answer_timeout;
+        Ok(Self { body: call.body, answer_timeout, _in_flight: call.in_flight, _memory: memory })
     }
 }
 
@@ -80,6 +85,10 @@ impl Segments for Sealing {
         let last = last(self.held.body.fill_segment(&mut segment).await?);
         Ok((self.stream.seal(segment, last).await?.into(), last))
     }
+
+    fn held(&self) -> &Held {
+        &self.held
+    }
 }
 
 pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
@@ -109,6 +118,10 @@ impl Segments for Opening {
     async fn next(&mut self) -> Result<(Bytes, LastSegment), Failure> {
         let (segment, last) = sealed_segment(&mut self.held.body, None).await?;
         Ok((Bytes::from_owner(PlaintextBytes(self.stream.open(segment, last)?)), last))
+    }
+
+    fn held(&self) -> &Held {
+        &self.held
     }
 }
 
@@ -146,6 +159,10 @@ impl Segments for Rewrapping {
     async fn next(&mut self) -> Result<(Bytes, LastSegment), Failure> {
         let (segment, last) = sealed_segment(&mut self.held.body, None).await?;
         Ok((self.stream.rewrap(segment, last).await?.into(), last))
+    }
+
+    fn held(&self) -> &Held {
+        &self.held
     }
 }
 
@@ -190,16 +207,29 @@ fn last(ended: bool) -> LastSegment {
 trait Segments: Send + 'static {
     /// The next segment of the answer, and whether it is the last.
     fn next(&mut self) -> impl Future<Output = Result<(Bytes, LastSegment), Failure>> + Send;
+
+    /// What it holds until it ends.
+    fn held(&self) -> &Held;
 }
 
 /// `first`, and then what `segments` gives until the last one. A failure is an error of the body, which the
 /// HTTP library turns into a broken connection, and not its end.
 fn body_of(first: Bytes, last: LastSegment, segments: impl Segments) -> Body {
-    let more = (last == LastSegment::No).then_some(segments);
-    let rest = stream::try_unfold(more, |segments| async move {
-        let Some(mut segments) = segments else { return Ok(None) };
+    let more = (last == LastSegment::No).then(|| {
+        let timeout = segments.held().answer_timeout;
+        Unread::new(segments, timeout)
+    });
+    let rest = stream::try_unfold(more, |unread| async move {
+        let Some(unread) = unread else { return Ok(None) };
+        let Some(mut segments) = unread.take() else {
+            return Err(BrokenOff { code: "unread" });
+        };
         match segments.next().await {
-            Ok((bytes, last)) => Ok(Some((bytes, (last == LastSegment::No).then_some(segments)))),
+            Ok((bytes, LastSegment::Yes)) => Ok(Some((bytes, None))),
+            Ok((bytes, LastSegment::No)) => {
+                unread.put_back(segments);
+                Ok(Some((bytes, Some(unread))))
+            }
             Err(failure) => {
                 let code = failure.code().as_str();
                 tracing::warn!(code, "a stream was broken off");

@@ -1,7 +1,9 @@
 //! What is in memory: looked-up keys and unwrapped versions, each with the time of its last good look.
 //!
 //! Depends on [`crate::store`] for the rows and [`crate::secret`] for the keys. It does no I/O and holds its
-//! lock for look-ups alone. A failed refresh changes no time here, so it cannot extend a bound.
+//! lock for look-ups alone. A failed refresh changes no time here, so it cannot extend a bound. Rows are put in
+//! the order in which the store was asked: a look that began before another never undoes it
+//! (`a_change_shows_in_its_own_answer_whatever_the_times_of_others`).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -149,6 +151,9 @@ impl Cache {
             if known.look > key.look {
                 return Arc::clone(known);
             }
+            // This look began after the other, whatever the time of the request that it is for.
+            key.looked_at = key.looked_at.max(known.looked_at);
+            key.refresh_at = key.refresh_at.max(known.refresh_at);
             key.used = known.used.carry();
         }
         let key = Arc::new(key);

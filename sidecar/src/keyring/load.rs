@@ -12,7 +12,7 @@ use crate::clock::Now;
 use crate::envelope;
 use crate::error_chain::error_chain;
 use crate::names::{KeyRef, KeyVersion};
-use crate::root::{Binding, RootError};
+use crate::root::Binding;
 use crate::secret::KeyVersionSecret;
 use crate::store::VersionRecord;
 
@@ -78,6 +78,21 @@ impl Keyring {
 
     /// Reads the key's row from the store, unless a row looked at since `not_before` is there by then.
     pub(super) async fn look_up(
+        &self,
+        lookup: KeyLookup,
+        not_before: Instant,
+        now: Now,
+    ) -> Result<Arc<CachedKey>, KeyringError> {
+        let key = self.look_up_once(lookup.clone(), not_before, now).await?;
+        if key.looked_at >= not_before {
+            return Ok(key);
+        }
+        // It was the flight of somebody who asked earlier: what it read may be older than what is wanted. The
+        // next one begins now.
+        self.look_up_once(lookup, not_before, now).await
+    }
+
+    async fn look_up_once(
         &self,
         lookup: KeyLookup,
         not_before: Instant,
@@ -169,7 +184,6 @@ impl Shared {
             Ok(secret) => self.keep(key_ref, &secret, now),
             Err(error) => {
                 Counters::count(&self.cache.counters.unwrap_failures);
-                let error = KeyringError::from(error);
                 if error.ends_the_key() {
                     self.cache.drop_version(key_ref);
                 }
@@ -208,13 +222,13 @@ impl Shared {
         &self,
         key_ref: KeyRef,
         record: &VersionRecord,
-    ) -> Result<KeyVersionSecret, RootError> {
+    ) -> Result<KeyVersionSecret, KeyringError> {
         let root = self.root.describe().name;
         let Some(wrapping) = record.wrappings.iter().find(|wrapping| wrapping.root == root) else {
-            return Err(RootError::KeyGone { root });
+            return Err(KeyringError::NotWrapped { root });
         };
         let binding = Binding { key: key_ref, domain: &self.settings.domain };
-        self.root.unwrap_key(&wrapping.wrapped, binding).await
+        Ok(self.root.unwrap_key(&wrapping.wrapped, binding).await?)
     }
 }
 
