@@ -5,7 +5,7 @@
 
 mod fields;
 
-pub(super) use fields::{Base64Text, Items, Object, SecretText, is_own_text};
+pub(super) use fields::{Base64Text, CiphertextText, Items, Object, SecretText, is_own_text};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -39,7 +39,7 @@ pub(super) struct EncryptRequest<'a> {
 pub(super) struct Encrypted<'a> {
     /// The ciphertext in text form.
     #[schema(schema_with = fields::ciphertext_schema)]
-    pub(super) ciphertext: &'a str,
+    pub(super) ciphertext: CiphertextText<'a>,
     /// The name of the key.
     pub(super) key: &'a str,
     /// The version that sealed it.
@@ -198,8 +198,8 @@ pub(super) struct RewrapBatchItem<'a> {
 
 /// The answer to `POST /v1/encrypt/batch` and `POST /v1/rewrap/batch`: in the order of the request.
 #[derive(Serialize, ToSchema)]
-pub(super) struct EncryptedBatch {
-    pub(super) items: Vec<EncryptedItem>,
+pub(super) struct EncryptedBatch<'a> {
+    pub(super) items: Vec<EncryptedItem<'a>>,
 }
 
 /// The answer to `POST /v1/decrypt/batch`: in the order of the request.
@@ -211,11 +211,11 @@ pub(super) struct DecryptedBatch<'a> {
 /// One item of an answer: the ciphertext, or what is wrong.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum EncryptedItem {
+pub(super) enum EncryptedItem<'a> {
     Sealed {
         /// The ciphertext in text form.
         #[schema(schema_with = fields::ciphertext_schema)]
-        ciphertext: String,
+        ciphertext: CiphertextText<'a>,
         /// The version that sealed it.
         key_version: u32,
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,16 +3,15 @@
 use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::openapi::schema::{AdditionalProperties, Schema, SchemaType, Type};
 use utoipa::openapi::{Object as ObjectSchema, ObjectBuilder, RefOr};
 use zeroize::Zeroizing;
 
-use crate::envelope::{Context, ContextError, NotOurs, decode_text};
+use crate::envelope::{Context, ContextError, NotOurs, decode_text, encode_text_into};
 use crate::names::{KeyName, NameError};
-use crate::secret::{OpenBuffer, Plaintext, SealBuffer};
+use crate::secret::{Ciphertext, OpenBuffer, Plaintext, STANDARD, SealBuffer, WipedBytes};
 use crate::store::VersionState;
 
 /// A JSON string that may hold plaintext.
@@ -70,14 +69,27 @@ impl<'de: 'a, 'a> Deserialize<'de> for SecretText<'a> {
     }
 }
 
-/// A plaintext, written as standard base64 with padding without a copy of its own.
+/// A plaintext, written as standard base64 with padding. For `http::json` alone, which writes bytes as the text
+/// that they are.
 pub(in crate::http) struct Base64Text<'a>(pub(in crate::http) &'a Plaintext);
 
 impl Serialize for Base64Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = Zeroizing::new(String::with_capacity(self.0.len().div_ceil(3) * 4));
-        STANDARD.encode_string(self.0.expose_bytes(), &mut text);
-        serializer.serialize_str(&text)
+        let mut text = WipedBytes::zeroed(self.0.len().div_ceil(3) * 4);
+        let written = STANDARD.encode_slice(self.0.expose_bytes(), &mut text);
+        written.map_err(serde::ser::Error::custom)?;
+        serializer.serialize_bytes(&text)
+    }
+}
+
+/// A ciphertext, written in text form. For `http::json` alone, like [`Base64Text`].
+pub(in crate::http) struct CiphertextText<'a>(pub(in crate::http) &'a Ciphertext);
+
+impl Serialize for CiphertextText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = Vec::new();
+        encode_text_into(self.0.as_bytes(), &mut text);
+        serializer.serialize_bytes(&text)
     }
 }
 
