@@ -202,6 +202,7 @@ impl Api {
     }
 
     async fn json_body(&self, call: &mut Call) -> Result<WholeBody, Failure> {
+        stream::refuse_context_headers(call.headers())?;
         call.body.whole(self.settings.json_body_bytes_max, self.service.limits()).await
     }
 

@@ -51,6 +51,7 @@ impl Held {
 }
 
 pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
+    refuse_new_context(call.headers())?;
     let key = key_of_query(call.query())?;
     let context = context_of(call.headers(), CONTEXT)?.unwrap_or_default();
     let known_len = call.body.exact_len().and_then(|len| usize::try_from(len).ok());
@@ -82,6 +83,7 @@ impl Segments for Sealing {
 }
 
 pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
+    refuse_new_context(call.headers())?;
     let context = context_of(call.headers(), CONTEXT)?.unwrap_or_default();
     let (start, header) = read_header(&mut call.body).await?;
     if header.suite() == Suite::Whole {
@@ -244,6 +246,28 @@ fn key_of_query(query: Option<&str>) -> Result<KeyName, Failure> {
     // A key name has no character that would be percent-encoded.
     let name = query.and_then(|query| query.strip_prefix("key=")).ok_or_else(wanted)?;
     name.parse().map_err(|_| wanted())
+}
+
+/// Refuses contexts in headers beside a JSON body, which has its own: one that is not looked at would leave the
+/// message bound to less than its sender believes.
+pub(super) fn refuse_context_headers(headers: &HeaderMap) -> Result<(), Failure> {
+    refuse_header(
+        headers,
+        CONTEXT,
+        "`Keypod-Context` goes with octets: put the context in the body",
+    )?;
+    refuse_new_context(headers)
+}
+
+fn refuse_new_context(headers: &HeaderMap) -> Result<(), Failure> {
+    refuse_header(headers, NEW_CONTEXT, "`Keypod-New-Context` goes with octets to rewrap, alone")
+}
+
+fn refuse_header(headers: &HeaderMap, name: &str, detail: &'static str) -> Result<(), Failure> {
+    if headers.contains_key(name) {
+        return Err(Failure::new(Code::InvalidRequest, detail));
+    }
+    Ok(())
 }
 
 /// The context in the header `name`: base64url, without padding, of a JSON object.
