@@ -1,8 +1,9 @@
 //! Builds the sidecar, starts it in order, and drains it: the only file that names concrete roots and stores.
 //!
-//! Order of a start: metrics, health listener, protected memory, root, store, callers, preloaded keys, data
-//! listeners; only then is it ready. Order of a stop: not ready, no new connections, what is in flight ends
-//! within its bound, unused reservations go back, keys are wiped, the store is closed.
+//! Order of a start: metrics, health listener, protected memory, root, store, callers, a proof that the root
+//! opens the store, preloaded keys, data listeners; only then is it ready. Order of a stop: not ready, no new
+//! connections, what is in flight ends within its bound, unused reservations go back, keys are wiped, the store
+//! is closed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,6 +60,15 @@ pub enum StartError {
     /// The callers' credentials.
     #[error(transparent)]
     Callers(#[from] CallersError),
+    /// The root does not open what the store holds.
+    #[error("the root opens no key of the store {}: put back the root key (root.local) and root.domain that this store was made with, or set another store.sqlite", path.display())]
+    OtherRoot {
+        /// Which store.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: KeyringError,
+    },
     /// A key that should be warm.
     #[error("the key {name} of cache.preload cannot be had: make it, or take it out of the list")]
     Preload {
@@ -164,6 +174,9 @@ impl Sidecar {
         let clock = Arc::new(SystemClock);
         let keyring = Keyring::new(keyring_settings(config), root, Arc::clone(&store), arena);
         let started = async {
+            let probed = keyring.probe_root(clock.now()).await;
+            probed
+                .map_err(|source| StartError::OtherRoot { path: config.sqlite.clone(), source })?;
             let preload = &config.cache.preload;
             let warm = keyring.preload(preload, clock.now()).await;
             warm.map_err(|(name, source)| StartError::Preload { name, source })?;
@@ -254,12 +267,13 @@ async fn housekeep(api: Arc<Api>, metrics: metrics_exporter_prometheus::Promethe
     loop {
         timer.tick().await;
         metrics.run_upkeep();
-        match api.callers().reload_if_changed() {
-            Ok(true) => tracing::info!("token files were read again"),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::error!(error = error_chain(&error), "a changed token file is not used");
-            }
+        let Some(errors) = api.callers().reload_if_changed() else { continue };
+        tracing::info!("token files were read again");
+        for error in errors {
+            tracing::error!(
+                error = error_chain(&error),
+                "a token is revoked: its file is not valid"
+            );
         }
     }
 }
@@ -321,6 +335,7 @@ fn http_settings(config: &Config) -> HttpSettings {
         json_body_bytes_max: config.limits.json_body_bytes_max,
         header_timeout: config.limits.header_timeout,
         body_timeout: config.limits.body_timeout,
+        answer_timeout: config.limits.answer_timeout,
         connections_max: config.limits.connections_max,
     }
 }

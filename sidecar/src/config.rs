@@ -7,6 +7,7 @@
 
 mod environment;
 mod parse;
+mod raw;
 mod settings;
 
 pub use environment::ClientEnvironment;
@@ -79,10 +80,14 @@ impl Config {
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let variables = environment::Variables::new(variables);
-        let figment = Figment::from(Toml::string(text)).merge(variables);
-        let raw: settings::RawConfig =
-            figment.extract().map_err(|error| parse::explain(error, place))?;
-        raw.check().map_err(|problem| problem.in_place(place))
+        let figment = Figment::from(Toml::string(text)).merge(&variables);
+        // The environment wins, so what it sets is where a bad value comes from.
+        let place_of = |setting: &str| {
+            if variables.set(setting) { "the environment".to_owned() } else { place.to_owned() }
+        };
+        let raw: raw::RawConfig =
+            figment.extract().map_err(|error| parse::explain(error, place_of))?;
+        raw.check().map_err(|problem| problem.in_place(place_of))
     }
 }
 

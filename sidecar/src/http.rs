@@ -20,6 +20,7 @@ mod request_id;
 mod routes;
 mod status;
 mod stream;
+mod unread;
 mod wire;
 
 pub use caller::{Callers, CallersError, Proof};
@@ -61,7 +62,9 @@ pub struct HttpSettings {
     pub header_timeout: Duration,
     /// How long a request's body may make no progress.
     pub body_timeout: Duration,
-    /// Connections of both listeners together.
+    /// How long an answer may make no progress because its client does not read.
+    pub answer_timeout: Duration,
+    /// Connections of each listener.
     pub connections_max: usize,
 }
 
@@ -136,7 +139,7 @@ impl Api {
         let started = self.service.now();
         let request_id = RequestId::of(request.headers());
         let mut route = None;
-        let handled = self.handle(path, params, request, &mut route);
+        let handled = Arc::clone(&self).handle(path, params, request, &mut route);
         let handled = AssertUnwindSafe(handled).catch_unwind().await;
         let outcome = handled.unwrap_or_else(|_| Err(error::panicked()));
         let code = outcome.as_ref().err().map(Failure::code);
@@ -159,7 +162,7 @@ impl Api {
     }
 
     async fn handle(
-        &self,
+        self: Arc<Self>,
         path: Option<&'static str>,
         params: Result<Vec<(String, String)>, ()>,
         request: Request,
@@ -169,7 +172,15 @@ impl Api {
         let body = BodyReader::new(body, self.settings.body_timeout);
         let (route, params, caller, in_flight) = self.enter(path, params, &parts)?;
         *found = Some(route);
-        (route.handler)(self, Call { caller, parts, params, body, in_flight }).await
+        let call = Call { caller, parts, params, body, in_flight };
+        let answer = if route.runs_to_the_end {
+            let api = Arc::clone(&self);
+            let task = tokio::spawn(async move { (route.handler)(&api, call).await });
+            task.await.unwrap_or_else(|_| Err(error::panicked()))?
+        } else {
+            (route.handler)(&self, call).await?
+        };
+        unread::hold(answer, self.service.limits()).await
     }
 
     /// All that is checked before a handler runs.
@@ -192,17 +203,14 @@ impl Api {
         Ok((route, params, caller, self.service.limits().enter()?))
     }
 
-    /// The body of a request that must be JSON and has nothing in its query.
+    /// The body of a request that must be JSON, with nothing in its query and no context beside it.
     async fn only_json_body(&self, call: &mut Call) -> Result<WholeBody, Failure> {
         call.refuse_query()?;
         if call.media()? != Media::Json {
             return Err(unsupported_media());
         }
-        self.json_body(call).await
-    }
-
-    async fn json_body(&self, call: &mut Call) -> Result<WholeBody, Failure> {
-        stream::refuse_context_headers(call.headers())?;
+        call.refuse_header(stream::CONTEXT)?;
+        call.refuse_header(stream::NEW_CONTEXT)?;
         call.body.whole(self.settings.json_body_bytes_max, self.service.limits()).await
     }
 
@@ -235,6 +243,14 @@ impl Call {
             None | Some("") => Ok(()),
             Some(_) => Err(invalid("this route takes no query parameters")),
         }
+    }
+
+    /// Refuses a header that would have no effect here: a context must not pass silently.
+    fn refuse_header(&self, name: &'static str) -> Result<(), Failure> {
+        if self.headers().contains_key(name) {
+            return Err(invalid(format!("{name} has no effect on this request: leave it out")));
+        }
+        Ok(())
     }
 
     fn param(&self, name: &str) -> &str {

@@ -17,6 +17,7 @@ mod flight;
 mod lifecycle;
 mod load;
 mod maintenance;
+mod probe;
 mod rotation;
 mod status;
 mod usage;
@@ -39,6 +40,9 @@ use crate::policy::{Action, Permit};
 use crate::root::Root;
 use crate::secret::{Arena, DataKey};
 use crate::store::{KeyStore, VersionState};
+
+/// A request that finds a version used up by others after it was made for it tries the next, this often.
+const USED_UP_MAX: u32 = 1000;
 
 /// How the keyring caches, limits and destroys (KEYS.md, cache and outage contract).
 #[derive(Clone, Debug)]
@@ -80,6 +84,8 @@ struct Shared {
     cache: Cache,
     lookups: Flights<KeyLookup, Result<Arc<CachedKey>, KeyringError>>,
     unwraps: Flights<KeyRef, Result<Arc<CachedVersion>, KeyringError>>,
+    /// Rotations, by the version that they leave behind.
+    rotations: Flights<KeyRef, Result<(), KeyringError>>,
     meters: Meters,
     schedule: Schedule,
 }
@@ -170,6 +176,7 @@ impl Keyring {
             cache: Cache::default(),
             lookups: Flights::default(),
             unwraps: Flights::default(),
+            rotations: Flights::default(),
             meters: Meters::default(),
             schedule: Schedule::default(),
         }))
@@ -190,22 +197,24 @@ impl Keyring {
     ) -> Result<SealingKey, KeyringError> {
         let name = permitted_key(permit, &[Action::Encrypt, Action::Rewrap])?;
         let lookup = KeyLookup::Name(name.clone());
-        let mut key = self.key(&lookup, Purpose::Encrypt, now).await?;
-        let mut version = self.version(&key, key.record.primary, Purpose::Encrypt, now).await?;
-        if !self.charge(&key, &version.meter, messages, bytes).await? {
-            tracing::info!(key = %name, version = %key.record.primary, "usage limit reached: rotating");
-            self.rotate_from(&key.record, now).await?;
-            key = self.key(&lookup, Purpose::Encrypt, now).await?;
-            version = self.version(&key, key.record.primary, Purpose::Encrypt, now).await?;
-            if !self.charge(&key, &version.meter, messages, bytes).await? {
+        for _ in 0..USED_UP_MAX {
+            let key = self.key(&lookup, Purpose::Encrypt, now).await?;
+            let version = self.version(&key, key.record.primary, Purpose::Encrypt, now).await?;
+            let settings = &key.record.settings;
+            if messages > settings.messages_max || bytes > settings.bytes_max {
+                // Before it rotates: no version would do.
                 return Err(KeyringError::LimitTooSmall);
             }
+            if self.charge(&key, &version.meter, messages, bytes).await? {
+                let (data_key, meter) = (Arc::clone(&version.data_key), Arc::clone(&version.meter));
+                return Ok(SealingKey { data_key, key, meter });
+            }
+            tracing::info!(key = %name, version = %key.record.primary, "usage limit reached: rotating");
+            self.rotate_from(&key.record, now).await?;
         }
-        Ok(SealingKey {
-            data_key: Arc::clone(&version.data_key),
-            key,
-            meter: Arc::clone(&version.meter),
-        })
+        Err(KeyringError::Conflict(
+            "others use up each version of this key as soon as it is made: give the key larger limits",
+        ))
     }
 
     /// Counts `bytes` more plaintext bytes against a key that is sealing a stream. Whether the stream may go
@@ -300,3 +309,6 @@ fn check_state(state: VersionState, purpose: Purpose) -> Result<(), KeyringError
         (VersionState::Destroyed, _) => Err(KeyringError::VersionDestroyed),
     }
 }
+
+#[cfg(test)]
+mod tests;

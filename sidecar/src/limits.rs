@@ -46,7 +46,7 @@ pub struct InFlight(#[expect(dead_code, reason = "held for its drop")] OwnedSema
 
 /// Memory for one body.
 #[derive(Debug)]
-pub struct BodyMemory(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub struct BodyMemory(OwnedSemaphorePermit);
 
 /// How often which limit bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +127,18 @@ impl Limits {
         permit.map(BodyMemory).map_err(|_| self.overloaded())
     }
 
+    /// Makes `memory` large enough for a body of `bytes` bytes.
+    ///
+    /// # Errors
+    /// [`Overloaded`] when the bodies in memory leave too little; what it had, it keeps.
+    pub fn grow(&self, memory: &mut BodyMemory, bytes: usize) -> Result<(), Overloaded> {
+        let more = bytes.saturating_sub(memory.0.num_permits());
+        if more > 0 {
+            memory.0.merge(self.body_memory(more)?.0);
+        }
+        Ok(())
+    }
+
     fn overloaded(&self) -> Overloaded {
         self.overloaded.fetch_add(1, Ordering::Relaxed);
         Overloaded
@@ -193,5 +205,18 @@ mod tests {
         drop(first);
         assert!(limits.body_memory(100).is_ok());
         assert!(limits.body_memory(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn a_body_that_grows_takes_what_it_has_and_no_more_than_there_is() {
+        let limits = small();
+        let mut growing = limits.body_memory(10).unwrap();
+        limits.grow(&mut growing, 60).unwrap();
+        assert!(limits.body_memory(41).is_err());
+        assert!(limits.grow(&mut growing, 101).is_err());
+        limits.grow(&mut growing, 5).unwrap();
+        assert!(limits.body_memory(40).is_ok());
+        drop(growing);
+        assert!(limits.body_memory(100).is_ok());
     }
 }

@@ -7,9 +7,11 @@
 
 mod arena;
 mod buffer;
+mod stack;
 
 pub use arena::{Arena, ArenaError, Protection};
 pub use buffer::{Ciphertext, OpenBuffer, Plaintext, SealBuffer};
+pub(crate) use stack::wiping_the_stack;
 
 use std::fmt;
 

@@ -6,6 +6,7 @@
 mod binary;
 mod client;
 mod data;
+mod observe;
 mod problem;
 mod raw;
 mod sidecar;
@@ -14,5 +15,6 @@ mod store;
 pub use binary::keypod;
 pub use client::{Answer, Client, in_chunks};
 pub use data::{fhir_resources, repository, shared_data, skip};
+pub use observe::until;
 pub use raw::Raw;
 pub use sidecar::{Sidecar, SidecarBuilder, WAIT_MAX};

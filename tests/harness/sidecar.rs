@@ -24,6 +24,7 @@ pub struct SidecarBuilder {
     extra: String,
     callers: Vec<CallerRow>,
     variables: Vec<(String, String)>,
+    wrapper: Vec<String>,
     keys: Vec<String>,
 }
 
@@ -35,6 +36,7 @@ pub struct Sidecar {
     tcp: SocketAddr,
     health: SocketAddr,
     variables: Vec<(String, String)>,
+    wrapper: Vec<String>,
 }
 
 const ALL: &str = r#""encrypt", "decrypt", "rewrap", "create_key", "read_key", "rotate", "set_state", "destroy", "read_status""#;
@@ -57,6 +59,7 @@ impl SidecarBuilder {
             extra: String::new(),
             callers: vec![("admin".to_owned(), ALL.to_owned(), r#""*""#.to_owned())],
             variables: Vec::new(),
+            wrapper: Vec::new(),
             keys: Vec::new(),
         }
     }
@@ -80,6 +83,13 @@ impl SidecarBuilder {
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it through this command, which must replace itself by the arguments that follow its own.
+    #[must_use]
+    pub fn under(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -131,11 +141,12 @@ impl SidecarBuilder {
     pub async fn start(self) -> Sidecar {
         self.write();
         let mut sidecar = Sidecar {
-            child: spawn(self.folder.path(), &self.variables),
+            child: spawn(self.folder.path(), &self.wrapper, &self.variables),
             folder: self.folder,
             tcp: ([127, 0, 0, 1], 0).into(),
             health: ([127, 0, 0, 1], 0).into(),
             variables: self.variables,
+            wrapper: self.wrapper,
         };
         sidecar.wait_until_ready().await;
         for key in &self.keys {
@@ -162,28 +173,8 @@ impl SidecarBuilder {
     /// If it cannot be run, or runs for longer than [`WAIT_MAX`].
     #[must_use]
     pub fn run_serve(&self, arguments: &[&str]) -> (ExitStatus, String) {
-        let mut command = command(self.folder.path(), &self.variables);
-        let mut child = command
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("keypod runs");
-        let begun = now();
-        loop {
-            if let Some(status) = child.try_wait().expect("the child can be waited for") {
-                let mut text = String::new();
-                if let Some(stderr) = &mut child.stderr {
-                    stderr.read_to_string(&mut text).expect("standard error is text");
-                }
-                return (status, text);
-            }
-            if begun.elapsed() > WAIT_MAX {
-                let _ = child.kill();
-                unreachable!("keypod serve was expected to fail, and runs");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let mut command = command(self.folder.path(), &self.wrapper, &self.variables);
+        run_to_its_end(command.args(arguments))
     }
 }
 
@@ -293,8 +284,24 @@ impl Sidecar {
     /// If it still runs, or does not become ready.
     pub async fn restart(&mut self) {
         assert!(self.child.try_wait().is_ok_and(|ended| ended.is_some()), "stop it first");
-        self.child = spawn(self.folder.path(), &self.variables);
+        self.child = spawn(self.folder.path(), &self.wrapper, &self.variables);
         self.wait_until_ready().await;
+    }
+
+    /// Starts a process on the same files, with these variables more, that is expected to end by itself: its
+    /// exit status, and what it wrote to standard error.
+    ///
+    /// # Panics
+    /// If it cannot be run, or runs for longer than [`WAIT_MAX`].
+    #[must_use]
+    pub fn fail_to_start_another(&self, variables: &[(&str, &str)]) -> (ExitStatus, String) {
+        let mut command = command(self.folder.path(), &self.wrapper, &self.variables);
+        run_to_its_end(command.envs(variables.iter().copied()))
+    }
+
+    /// Sets a variable in the environment of the next start.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
     }
 
     async fn wait_until_ready(&mut self) {
@@ -326,8 +333,15 @@ fn ready_line(log: &str) -> Option<(SocketAddr, SocketAddr)> {
     Some((address("tcp")?, address("health")?))
 }
 
-fn command(folder: &Path, variables: &[(String, String)]) -> Command {
-    let mut command = Command::new(keypod());
+fn command(folder: &Path, wrapper: &[String], variables: &[(String, String)]) -> Command {
+    let mut command = match wrapper.split_first() {
+        None => Command::new(keypod()),
+        Some((first, rest)) => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(keypod());
+            command
+        }
+    };
     command
         .args(["serve", "--config"])
         .arg(folder.join("keypod.toml"))
@@ -338,10 +352,31 @@ fn command(folder: &Path, variables: &[(String, String)]) -> Command {
 }
 
 /// Starts it with a fresh log.
-fn spawn(folder: &Path, variables: &[(String, String)]) -> Child {
+fn spawn(folder: &Path, wrapper: &[String], variables: &[(String, String)]) -> Child {
     let log = std::fs::File::create(folder.join("log")).expect("a log");
     let output = log.try_clone().expect("a second handle");
-    command(folder, variables).stderr(log).stdout(output).spawn().expect("keypod runs")
+    command(folder, wrapper, variables).stderr(log).stdout(output).spawn().expect("keypod runs")
+}
+
+/// Runs it where it is expected to end by itself: its exit status, and what it wrote to standard error.
+fn run_to_its_end(command: &mut Command) -> (ExitStatus, String) {
+    let mut child =
+        command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("keypod runs");
+    let begun = now();
+    loop {
+        if let Some(status) = child.try_wait().expect("the child can be waited for") {
+            let mut text = String::new();
+            if let Some(stderr) = &mut child.stderr {
+                stderr.read_to_string(&mut text).expect("standard error is text");
+            }
+            return (status, text);
+        }
+        if begun.elapsed() > WAIT_MAX {
+            let _ = child.kill();
+            unreachable!("keypod serve was expected to fail, and runs");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn write_private(path: &Path, text: &str) {
@@ -354,6 +389,6 @@ fn write_private(path: &Path, text: &str) {
 }
 
 #[allow(clippy::disallowed_methods, reason = "a bound on waiting, not a measurement")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -1,4 +1,5 @@
 //! The suites: each file holds one, and its tests are named as sentences.
+#![cfg(test)]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -8,12 +9,19 @@
 
 mod access;
 mod batch;
+mod canary;
 mod cli;
 mod contract;
 mod crypt;
 mod errors;
+mod faults;
 mod first_steps;
 mod keys;
 mod layering;
+mod life;
+mod memory;
+mod outside;
+mod pieces;
+mod pressure;
 mod records;
 mod streams;

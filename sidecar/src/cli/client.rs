@@ -9,7 +9,7 @@ mod endpoint;
 mod problem;
 
 pub(super) use connection::Connection;
-pub(super) use endpoint::{DEV_FOLDER, Endpoint, EndpointArgs};
+pub(super) use endpoint::{DEV_FOLDER, Endpoint, EndpointArgs, check_own};
 pub(super) use problem::Problem;
 
 use std::io;

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
-use super::{DevArgs, output, serve};
+use super::{DevArgs, client, output, serve};
 use crate::app::{self, Sidecar};
 use crate::config::Config;
 use crate::keyring::{KeyringError, NewKey};
@@ -33,12 +33,12 @@ pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
     let config = load(&folder, args.port)?;
     app::start_log(&config).map_err(serve::failed_start)?;
     let served = serve::runtime()?.block_on(async {
-        let stop = serve::told_to_stop()?;
+        let stop = serve::Signals::catch()?;
         let sidecar = Sidecar::start(&config).await.map_err(serve::failed_start)?;
         make_demo_key(&sidecar).await?;
         let address = sidecar.tcp_address().map(|address| address.to_string());
         output::line(&banner(&args.dir, address.as_deref().unwrap_or("127.0.0.1:7480"), &folder)?)?;
-        anyhow::Ok(sidecar.run(stop).await)
+        anyhow::Ok(serve::until_cut(sidecar, stop).await)
     })?;
     serve::finish(served)
 }
@@ -50,6 +50,7 @@ fn prepare(dir: &Path, port: u16) -> anyhow::Result<std::path::PathBuf> {
         .mode(0o700)
         .create(dir)
         .with_context(|| format!("cannot make the folder {}", dir.display()))?;
+    client::check_own(dir)?;
     let folder = dir.canonicalize()?;
     if folder.to_str().is_none() {
         return Err(Failure::usage("the folder's path is not UTF-8: choose another with --dir"));
@@ -69,7 +70,7 @@ fn make_token(folder: &Path) -> anyhow::Result<()> {
     if !token.exists() {
         let mut bytes = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *bytes).context("the operating system gave no random bytes")?;
-        let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes));
+        let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
         write_new(&token, text.as_bytes())?;
     }
     let text = read_token(folder)?;

@@ -3,7 +3,7 @@
 //! Depends on [`crate::process`], [`crate::config`] and [`crate::app`].
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::ServeArgs;
 use super::failure::Failure;
@@ -24,7 +24,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     tracing::debug!(?hardening, "process hardened");
     let runtime = runtime()?;
     let served = runtime.block_on(async {
-        let stop = told_to_stop()?;
+        let stop = Signals::catch()?;
         let sidecar = Sidecar::start(&config).await.map_err(failed_start)?;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -37,9 +37,26 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
             health = sidecar.health_address().map(tracing::field::display),
             "ready"
         );
-        anyhow::Ok(sidecar.run(stop).await)
+        anyhow::Ok(until_cut(sidecar, stop).await)
     })?;
     finish(served)
+}
+
+/// Runs the sidecar until it has drained, or until a second signal cuts that short.
+pub(super) async fn until_cut(sidecar: Sidecar, mut stop: Signals) -> Served {
+    let (first, told) = tokio::sync::oneshot::channel();
+    let cut = async {
+        stop.next().await;
+        let _ = first.send(());
+        stop.next().await;
+    };
+    let told = async {
+        let _ = told.await;
+    };
+    tokio::select! {
+        served = sidecar.run(told) => served,
+        () = cut => Served::Cut,
+    }
 }
 
 fn check(config: &Config) -> anyhow::Result<()> {
@@ -55,16 +72,24 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")
 }
 
-/// Ends when SIGTERM or SIGINT comes. The handlers are in place when this returns, not when it is awaited.
-pub(super) fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
+/// SIGTERM and SIGINT, caught from the time that this is made.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn catch() -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    })
+    }
 }
 
 /// How a run that ended counts: cut requests are a failed operation.

@@ -37,7 +37,17 @@ impl Variables {
     }
 }
 
-impl Provider for Variables {
+impl Variables {
+    /// Whether a variable sets `path` or something below it.
+    pub(super) fn set(&self, path: &str) -> bool {
+        let below = |set: &str| {
+            set.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.0.iter().any(|(set, _)| below(set))
+    }
+}
+
+impl Provider for &Variables {
     fn metadata(&self) -> Metadata {
         Metadata::named("the environment")
     }

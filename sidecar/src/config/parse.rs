@@ -7,44 +7,37 @@ use super::ConfigError;
 /// Settings within this many edits of an unknown one are offered in its place.
 const NEAR_EDITS_MAX: usize = 4;
 
-/// The first problem in `error`, with `place` for where the text came from.
-pub(super) fn explain(error: figment::Error, place: &str) -> ConfigError {
-    let place = match &error.metadata {
-        Some(metadata) if metadata.name == "the environment" => "the environment".to_owned(),
-        _ => place.to_owned(),
-    };
+/// The first problem in `error`; `place_of` says where a setting came from.
+pub(super) fn explain(error: figment::Error, place_of: impl Fn(&str) -> String) -> ConfigError {
     let path = error.path.join(".");
+    let join = |parent: &str, name: &str| {
+        if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
+    };
+    let invalid = |setting: String, problem: String| {
+        let place = place_of(&setting);
+        ConfigError::Invalid { setting, place, problem }
+    };
     match &error.kind {
         Kind::UnknownField(name, known) => {
             let parent = match error.path.split_last() {
                 Some((last, parents)) if last == name => parents.join("."),
                 _ => path,
             };
-            let join = |name: &str| {
-                if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
-            };
-            ConfigError::Unknown {
-                setting: join(name),
-                place,
-                nearest: nearest(name, known).map(join),
-            }
+            let setting = join(&parent, name);
+            let place = place_of(&setting);
+            let nearest = nearest(name, known).map(|name| join(&parent, name));
+            ConfigError::Unknown { setting, place, nearest }
         }
-        Kind::MissingField(name) => ConfigError::Invalid {
-            setting: if path.is_empty() { name.to_string() } else { format!("{path}.{name}") },
-            place,
-            problem: "it is needed and not there".to_owned(),
-        },
-        Kind::InvalidType(_, expected) => ConfigError::Invalid {
-            setting: path,
-            place,
-            problem: format!("its value is of the wrong kind: {expected} is expected"),
-        },
-        Kind::Message(message) if path.is_empty() => ConfigError::Invalid {
-            setting: "(file)".to_owned(),
-            place,
-            problem: message.trim().replace('\n', " "),
-        },
-        other => ConfigError::Invalid { setting: path, place, problem: other.to_string() },
+        Kind::MissingField(name) => {
+            invalid(join(&path, name), "it is needed and not there".to_owned())
+        }
+        Kind::InvalidType(_, expected) => {
+            invalid(path, format!("its value is of the wrong kind: {expected} is expected"))
+        }
+        Kind::Message(message) if path.is_empty() => {
+            invalid("(file)".to_owned(), message.trim().replace('\n', " "))
+        }
+        other => invalid(path, other.to_string()),
     }
 }
 

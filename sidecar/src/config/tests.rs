@@ -68,6 +68,11 @@ fn values_that_cannot_work_are_refused_with_the_setting_named() {
         ("KEYPOD_CACHE__ENCRYPT_STALE_MAX", "1m", "cache.encrypt_stale_max"),
         ("KEYPOD_LIMITS__IN_FLIGHT_MAX", "0", "limits.in_flight_max"),
         ("KEYPOD_LIMITS__BODY_MEMORY_BYTES_MAX", "5", "limits.body_memory_bytes_max"),
+        ("KEYPOD_LIMITS__BATCH_ITEMS_MAX", "16385", "limits.batch_items_max"),
+        ("KEYPOD_LIMITS__BODY_TIMEOUT", "0s", "limits.body_timeout"),
+        ("KEYPOD_CACHE__IDLE_EVICT", "1000y", "cache.idle_evict"),
+        ("KEYPOD_KEYS__MESSAGES_MAX", "0", "keys.messages_max"),
+        ("KEYPOD_KEYS__BYTES_MAX", "9223372036854775807", "keys.bytes_max"),
         ("KEYPOD_MEMORY__REQUIRE", "best", "memory.require"),
         ("KEYPOD_ROOT__LOCAL__SALT_FILE", "s", "root.local"),
     ] {

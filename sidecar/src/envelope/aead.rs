@@ -12,10 +12,10 @@ mod cipher;
 
 pub(super) use cipher::MessageCipher;
 
-use super::stream::{LastSegment, SEALED_SEGMENT_BYTES, SEGMENTS_MAX, segment_nonce};
+use super::stream::{LastSegment, Place, SEALED_SEGMENT_BYTES};
 use super::{
     Context, FORMAT_OVERHEAD_BYTES, HEADER_BYTES, Header, MessageId, RandomUnavailable, Suite,
-    TAG_BYTES, wiping_the_stack,
+    wiping_the_stack,
 };
 use crate::secret::{Ciphertext, DataKey, OpenBuffer, Plaintext, SealBuffer};
 
@@ -76,7 +76,8 @@ pub fn open(
     wiping_the_stack(|| {
         let cipher = MessageCipher::to_open(key, context, header)?;
         let mut whole = buffer.into_whole();
-        // Another message's header would authenticate another message's body.
+        // A header from elsewhere would open a body that these bytes do not claim to be. And without a single
+        // segment there would be nothing to authenticate.
         if !whole.starts_with(header.as_bytes()) || whole.len() < FORMAT_OVERHEAD_BYTES {
             return Err(OpenFailed);
         }
@@ -92,21 +93,15 @@ pub fn open(
 
 /// Opens every segment and moves the plaintexts together; returns where they end.
 fn open_segments(cipher: &MessageCipher, whole: &mut [u8]) -> Result<usize, OpenFailed> {
-    let count = (whole.len() - HEADER_BYTES).div_ceil(SEALED_SEGMENT_BYTES) as u64;
-    if count > SEGMENTS_MAX {
-        return Err(OpenFailed);
-    }
+    let mut place = Place::first();
     let (mut start, mut opened_end) = (HEADER_BYTES, HEADER_BYTES);
-    for index in 0..count {
+    while start < whole.len() {
         // The end of the input alone says which segment is the last one.
-        let is_last = index + 1 == count;
-        let last = if is_last { LastSegment::Yes } else { LastSegment::No };
-        let end = if is_last { whole.len() } else { start + SEALED_SEGMENT_BYTES };
+        let next = start + SEALED_SEGMENT_BYTES;
+        let last = if next < whole.len() { LastSegment::No } else { LastSegment::Yes };
+        let end = next.min(whole.len());
         let segment = whole.get_mut(start..end).ok_or(OpenFailed)?;
-        if segment.len() == TAG_BYTES && index > 0 {
-            return Err(OpenFailed);
-        }
-        let plaintext_len = cipher.open(&segment_nonce(index, last), segment)?;
+        let plaintext_len = cipher.open_segment(&mut place, segment, last)?;
         whole.copy_within(start..start + plaintext_len, opened_end);
         opened_end += plaintext_len;
         start = end;

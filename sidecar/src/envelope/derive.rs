@@ -13,7 +13,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::{Context, wiping_the_stack};
+use super::header::START_BYTES;
+use super::{Context, concatenated, wiping_the_stack};
 use crate::names::KeyRef;
 use crate::secret::{
     Arena, ArenaError, DataKey, DataKeyBytes, FillError, KEY_BYTES, KeyVersionSecret, MessageKey,
@@ -51,13 +52,12 @@ pub fn data_key(
 /// `key_id(8) ‖ version(4) ‖ subject_secret(0 or 32)`, padded with zeros to one block.
 fn data_key_salt(key: KeyRef, subject: Option<&SubjectSecret>) -> Zeroizing<[u8; BLOCK_BYTES]> {
     let version = key.version.number().to_be_bytes();
-    let subject = subject.map(SubjectSecret::expose_bytes).into_iter().flatten();
-    let mut salt = Zeroizing::new([0; BLOCK_BYTES]);
-    for (to, from) in salt.iter_mut().zip(key.id.as_bytes().iter().chain(&version).chain(subject)) {
-        *to = *from;
-    }
-    salt
+    let subject = subject.map_or(&[][..], |secret| secret.expose_bytes());
+    Zeroizing::new(concatenated(&[key.id.as_bytes(), &version, subject]))
 }
+
+/// What the derivation of a message key is told apart by.
+const LABEL: &[u8; 17] = b"keypod/v1/message";
 
 /// The key of one message and its commitment:
 /// `HKDF-Expand(data_key, "keypod/v1/message" ‖ header[0..39] ‖ context_digest, 64)`.
@@ -66,8 +66,8 @@ pub(super) fn message_key(
     context: &Context,
     header_start: &[u8],
 ) -> (MessageKey, [u8; 32]) {
-    const LABEL: &[u8] = b"keypod/v1/message";
-    let info = [LABEL, header_start, &context.digest()];
+    let info: [u8; LABEL.len() + START_BYTES + 32] =
+        concatenated(&[LABEL, header_start, &context.digest()]);
     let mut commitment = [0; 32];
     let message_key =
         MessageKey::fill(|bytes| expand(key.expose_bytes(), &info, bytes, &mut commitment));
@@ -76,18 +76,24 @@ pub(super) fn message_key(
 
 /// HKDF-Extract (RFC 5869, section 2.2).
 fn extract(salt: &[u8; BLOCK_BYTES], ikm: &[u8], prk: &mut [u8; KEY_BYTES]) {
-    Hmac::<Sha256>::new(salt.into()).chain_update(ikm).finalize_into(prk.into());
+    let mut hmac = Hmac::<Sha256>::new(salt.into());
+    hmac.update(ikm);
+    hmac.finalize_into(prk.into());
 }
 
 /// The first 64 bytes of HKDF-Expand (RFC 5869, section 2.3): `T(1)` and `T(2)`.
-fn expand(prk: &[u8; KEY_BYTES], info: &[&[u8]], t1: &mut [u8; 32], t2: &mut [u8; 32]) {
-    let mut padded = Zeroizing::new([0; BLOCK_BYTES]);
-    padded.split_at_mut(KEY_BYTES).0.copy_from_slice(prk);
-    let keyed = Hmac::<Sha256>::new((&*padded).into());
-    let with_info =
-        |hmac: Hmac<Sha256>| info.iter().fold(hmac, |hmac, part| hmac.chain_update(part));
-    with_info(keyed.clone()).chain_update([1]).finalize_into(t1.into());
-    with_info(keyed.chain_update(t1.as_slice())).chain_update([2]).finalize_into(t2.into());
+fn expand(prk: &[u8; KEY_BYTES], info: &[u8], t1: &mut [u8; 32], t2: &mut [u8; 32]) {
+    let padded: Zeroizing<[u8; BLOCK_BYTES]> = Zeroizing::new(concatenated(&[prk]));
+    // Updated through `&mut`: each move of a state would cost as much as a block, and leave a copy behind.
+    let mut second = Hmac::<Sha256>::new((&*padded).into());
+    let mut first = second.clone();
+    first.update(info);
+    first.update(&[1]);
+    first.finalize_into(t1.into());
+    second.update(t1.as_slice());
+    second.update(info);
+    second.update(&[2]);
+    second.finalize_into(t2.into());
 }
 
 #[cfg(test)]

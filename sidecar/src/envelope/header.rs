@@ -10,6 +10,7 @@ mod message_id;
 
 pub use message_id::{MessageId, RandomUnavailable};
 
+use super::concatenated;
 use crate::names::{KeyId, KeyRef, KeyVersion};
 use crate::secret::{DataKey, SealBuffer};
 
@@ -20,7 +21,7 @@ pub const TAG_BYTES: usize = SealBuffer::TAG_BYTES;
 /// What a whole message has beyond its plaintext, and the length of the shortest message.
 pub const FORMAT_OVERHEAD_BYTES: usize = HEADER_BYTES + TAG_BYTES;
 /// The header up to the commitment: what the derivation takes in.
-const START_BYTES: usize = 39;
+pub(super) const START_BYTES: usize = 39;
 /// The first byte of every message.
 const FORMAT: u8 = 0x01;
 /// Bit 0 of the flags.
@@ -144,14 +145,9 @@ pub(super) struct HeaderStart([u8; START_BYTES]);
 impl HeaderStart {
     pub(super) fn new(suite: Suite, key: &DataKey, id: MessageId) -> Self {
         let flags = if key.mixes_subject() { MIXES_SUBJECT } else { 0 };
-        let fields = [FORMAT, suite as u8, flags].into_iter();
-        let fields = fields.chain(*key.key().id.as_bytes());
-        let fields = fields.chain(key.key().version.number().to_be_bytes());
-        let mut bytes = [0; START_BYTES];
-        for (to, from) in bytes.iter_mut().zip(fields.chain(*id.as_bytes())) {
-            *to = from;
-        }
-        Self(bytes)
+        let version = key.key().version.number().to_be_bytes();
+        let fields = [FORMAT, suite as u8, flags];
+        Self(concatenated(&[&fields, key.key().id.as_bytes(), &version, id.as_bytes()]))
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -160,11 +156,7 @@ impl HeaderStart {
 
     /// The whole header.
     pub(super) fn committed(self, commitment: &[u8; 32]) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
-        let (start, end) = bytes.split_at_mut(START_BYTES);
-        start.copy_from_slice(&self.0);
-        end.copy_from_slice(commitment);
-        bytes
+        concatenated(&[&self.0, commitment])
     }
 }
 

@@ -13,8 +13,12 @@
 //! Invariant: after an error, and after the last segment, nothing more is sealed or opened (tests
 //! `a_sealer_refuses_everything_after_*`, `an_opener_refuses_everything_after_*`).
 
+mod place;
 mod segment;
 
+pub(super) use place::Place;
+#[cfg(test)]
+pub(super) use place::segment_nonce;
 pub use segment::SealSegment;
 
 use super::aead::MessageCipher;
@@ -29,7 +33,7 @@ pub const SEGMENT_BYTES: usize = 65_536;
 /// The same, sealed.
 pub(super) const SEALED_SEGMENT_BYTES: usize = SEGMENT_BYTES + TAG_BYTES;
 /// Segments of one message: 2^32, which is 256 TiB.
-pub(super) const SEGMENTS_MAX: u64 = 1 << 32;
+const SEGMENTS_MAX: u64 = 1 << 32;
 
 /// Whether a segment is the last one of its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,46 +63,6 @@ pub enum StreamError {
     TooLong,
 }
 
-/// `i as 11-byte integer ‖ last`.
-pub(super) fn segment_nonce(index: u64, last: LastSegment) -> [u8; 12] {
-    let [a, b, c, d, e, f, g, h] = index.to_be_bytes();
-    [0, 0, 0, a, b, c, d, e, f, g, h, u8::from(last == LastSegment::Yes)]
-}
-
-/// Which segment is next: counts them, and ends.
-#[derive(Debug)]
-struct Place {
-    index: u64,
-    ended: bool,
-}
-
-impl Place {
-    const FIRST: Self = Self { index: 0, ended: false };
-
-    /// Takes the next place for a segment of `plaintext_len` bytes. The stream has ended meanwhile, unless
-    /// [`Place::went_well`] takes it up again, so that an error of any kind is the last thing that happens.
-    fn take(&mut self, plaintext_len: usize, last: LastSegment) -> Result<[u8; 12], StreamError> {
-        if std::mem::replace(&mut self.ended, true) {
-            return Err(StreamError::Ended);
-        }
-        if self.index >= SEGMENTS_MAX || plaintext_len > SEGMENT_BYTES {
-            return Err(StreamError::TooLong);
-        }
-        if last == LastSegment::No && plaintext_len != SEGMENT_BYTES {
-            return Err(StreamError::NotFull);
-        }
-        if last == LastSegment::Yes && plaintext_len == 0 && self.index > 0 {
-            return Err(StreamError::EmptyLast);
-        }
-        Ok(segment_nonce(self.index, last))
-    }
-
-    fn went_well(&mut self, last: LastSegment) {
-        self.index += 1;
-        self.ended = last == LastSegment::Yes;
-    }
-}
-
 /// Seals one message, segment by segment. Write [`SegmentSealer::header`] first, then each sealed segment.
 #[derive(Debug)]
 pub struct SegmentSealer {
@@ -121,7 +85,7 @@ impl SegmentSealer {
         let cipher = wiping_the_stack(|| {
             Box::new(MessageCipher::to_seal(Suite::Segmented, id, key, context))
         });
-        Self { cipher, place: Place::FIRST }
+        Self { cipher, place: Place::first() }
     }
 
     /// The 71 bytes before the first segment.
@@ -143,7 +107,6 @@ impl SegmentSealer {
         let mut part = segment.expose_with_room_for_tag();
         wiping_the_stack(|| self.cipher.seal(&nonce, &mut part))
             .map_err(|_| StreamError::TooLong)?;
-        self.place.went_well(last);
         Ok(std::mem::take(&mut *part))
     }
 }
@@ -166,7 +129,7 @@ impl SegmentOpener {
         }
         let cipher =
             wiping_the_stack(|| MessageCipher::to_open(key, context, header).map(Box::new))?;
-        Ok(Self { cipher, place: Place::FIRST })
+        Ok(Self { cipher, place: Place::first() })
     }
 
     /// Opens the next segment (ciphertext and tag: 65,552 bytes, or fewer for the last one) in its own
@@ -180,13 +143,7 @@ impl SegmentOpener {
         last: LastSegment,
     ) -> Result<Plaintext, OpenFailed> {
         let mut part = segment.into_whole();
-        let Some(plaintext_len) = part.len().checked_sub(TAG_BYTES) else {
-            self.place.ended = true;
-            return Err(OpenFailed);
-        };
-        let nonce = self.place.take(plaintext_len, last).map_err(|_| OpenFailed)?;
-        let end = wiping_the_stack(|| self.cipher.open(&nonce, &mut part))?;
-        self.place.went_well(last);
+        let end = wiping_the_stack(|| self.cipher.open_segment(&mut self.place, &mut part, last))?;
         Ok(Plaintext::from_opened(part, 0, end))
     }
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::aead::seal_as;
 use super::header::HeaderStart;
+use super::testing::{open_in_segments, seal_in_segments, unhex, writes};
 use super::*;
 use crate::names::{KeyId, KeyRef, KeyVersion};
 use crate::secret::{
@@ -13,11 +14,6 @@ use crate::secret::{
 const SEAL: &str = include_str!("../../../tests/vectors/v1/seal.json");
 const REFUSE: &str = include_str!("../../../tests/vectors/v1/refuse.json");
 const CONTEXT: &str = include_str!("../../../tests/vectors/v1/context.json");
-
-pub(super) fn unhex(hex: &str) -> Vec<u8> {
-    let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-    (0..hex.len()).step_by(2).map(digit).collect()
-}
 
 fn bytes(vector: &Value, field: &str) -> Vec<u8> {
     unhex(vector[field].as_str().unwrap_or_else(|| panic!("{field} of {vector:.200}")))
@@ -46,13 +42,6 @@ fn context(vector: &Value) -> Context {
     Context::beyond_limits(vector["context"].as_object().unwrap().iter().map(pair))
 }
 
-pub(super) fn writes(secret: [u8; 32]) -> impl FnOnce(&mut [u8; 32]) -> Result<(), ()> {
-    move |slot| {
-        *slot = secret;
-        Ok(())
-    }
-}
-
 /// The key that the vector's secrets give, with the subject's secret only if `mix_subject`.
 fn key(vector: &Value, mix_subject: bool) -> DataKey {
     let arena = Arena::new(Protection::Heap).unwrap();
@@ -76,41 +65,6 @@ fn plaintext(vector: &Value) -> Vec<u8> {
     let mut plaintext = bytes(repeat, "repeat_hex").repeat(number(repeat, "times"));
     plaintext.extend(bytes(repeat, "then_hex"));
     plaintext
-}
-
-/// Seals segment by segment, with the input in pieces of `piece` bytes, keeping one segment back.
-pub(super) fn seal_in_segments(mut sealer: SegmentSealer, input: &[u8], piece: usize) -> Vec<u8> {
-    let mut message = sealer.header().to_vec();
-    let mut held = SealSegment::new();
-    for mut bytes in input.chunks(piece) {
-        while !bytes.is_empty() {
-            if held.is_full() {
-                let full = std::mem::take(&mut held);
-                message.extend(sealer.seal(full, LastSegment::No).unwrap());
-            }
-            held.fill_from(&mut bytes);
-        }
-    }
-    message.extend(sealer.seal(held, LastSegment::Yes).unwrap());
-    message
-}
-
-/// Opens a segmented message segment by segment.
-pub(super) fn open_in_segments(
-    key: &DataKey,
-    context: &Context,
-    message: &[u8],
-) -> Result<Vec<u8>, OpenFailed> {
-    let header = Header::parse(message).unwrap();
-    let mut opener = SegmentOpener::new(key, context, &header)?;
-    let mut segments = message[HEADER_BYTES..].chunks(SEGMENT_BYTES + TAG_BYTES).peekable();
-    let mut plaintext = Vec::new();
-    while let Some(segment) = segments.next() {
-        let last = if segments.peek().is_none() { LastSegment::Yes } else { LastSegment::No };
-        let opened = opener.open(OpenBuffer::from_received(segment.to_vec()), last)?;
-        plaintext.extend_from_slice(opened.expose_bytes());
-    }
-    Ok(plaintext)
 }
 
 fn check_message(vector: &Value, message: &[u8]) {

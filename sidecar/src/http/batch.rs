@@ -8,15 +8,16 @@ use http::StatusCode;
 use super::error::Failure;
 use super::wire::{
     Base64Text, DecryptBatchRequest, DecryptedBatch, DecryptedItem, EncryptBatchRequest,
-    EncryptedBatch, EncryptedItem, RewrapBatchRequest,
+    EncryptedBatch, EncryptedItem, Items, RewrapBatchRequest,
 };
 use super::{Api, Call, json};
 use crate::envelope::encode_text;
-use crate::service::{DecryptItem, EncryptItem, Error, RewrapItem, Sealed};
+use crate::service::{DecryptItem, EncryptItem, Error, Opened, RewrapItem, Sealed};
 
 pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
     let body = api.only_json_body(&mut call).await?;
-    let EncryptBatchRequest { key, context: shared, items: given } = json::parse(&body.bytes)?;
+    let EncryptBatchRequest { key, context: shared, items: Items(given) } =
+        json::parse(&body.bytes)?;
     api.check_items(given.len())?;
     let (mut references, mut items) = (Vec::new(), Vec::new());
     for item in given {
@@ -34,7 +35,7 @@ pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failu
 
 pub(super) async fn rewrap(api: &Api, mut call: Call) -> Result<Response, Failure> {
     let body = api.only_json_body(&mut call).await?;
-    let RewrapBatchRequest { context: shared, items: given } = json::parse(&body.bytes)?;
+    let RewrapBatchRequest { context: shared, items: Items(given) } = json::parse(&body.bytes)?;
     api.check_items(given.len())?;
     let (mut references, mut items) = (Vec::new(), Vec::new());
     for item in given {
@@ -53,7 +54,7 @@ pub(super) async fn rewrap(api: &Api, mut call: Call) -> Result<Response, Failur
 
 pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
     let body = api.only_json_body(&mut call).await?;
-    let DecryptBatchRequest { context: shared, items: given } = json::parse(&body.bytes)?;
+    let DecryptBatchRequest { context: shared, items: Items(given) } = json::parse(&body.bytes)?;
     api.check_items(given.len())?;
     let (mut references, mut items) = (Vec::new(), Vec::new());
     for item in given {
@@ -62,9 +63,9 @@ pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failu
         items.push(buffer.and_then(|buffer| Ok(DecryptItem { buffer, context: context? })));
         references.push(item.reference);
     }
-    let size_hint = body.bytes.len() + 64 * items.len();
     drop(body);
     let opened = api.service.decrypt_batch(&call.caller, items).await?;
+    let size_hint = opened.iter().zip(&references).map(answer_bytes_max).sum();
     let items = opened
         .iter()
         .zip(references)
@@ -100,4 +101,12 @@ fn sealed_answer(sealed: Vec<Result<Sealed, Error>>, references: Vec<Option<Stri
         })
         .collect();
     json::answer(StatusCode::OK, &EncryptedBatch { items })
+}
+
+/// More than an item of an answer takes: the buffer that it is written to must not grow, or plaintext would stay
+/// behind in the old one.
+fn answer_bytes_max((opened, reference): (&Result<Opened, Error>, &Option<String>)) -> usize {
+    // A control character in a reference becomes six characters.
+    let reference = 6 * reference.as_ref().map_or(0, String::len);
+    reference + 512 + opened.as_ref().map_or(0, |opened| opened.plaintext.len().div_ceil(3) * 4)
 }

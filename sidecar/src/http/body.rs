@@ -20,7 +20,7 @@ use crate::secret::SealBuffer;
 /// A refused body is read on, up to this length and time, so that its sender sees the answer.
 const DRAINED_BYTES_MAX: usize = 16 << 20;
 const DRAINED_TIME_MAX: Duration = Duration::from_secs(5);
-/// A body of unknown length gets this much room at first; the room doubles as it grows.
+/// The room that a body gets at first; it doubles as the body grows.
 const FIRST_ROOM: usize = 4096;
 
 /// A request's body while it is read.
@@ -48,27 +48,47 @@ impl BodyReader {
         self.body.size_hint().exact()
     }
 
-    /// All of the body, if it has at most `bytes_max` bytes.
+    /// All of the body, if it has at most `bytes_max` bytes and is there within the time-out. Memory is counted
+    /// as the bytes come: a client that only says that it will send much takes nothing from the others.
     pub(super) async fn whole(
         &mut self,
         bytes_max: usize,
         limits: &Limits,
     ) -> Result<WholeBody, Failure> {
-        let expected = self.expected_len(bytes_max)?;
-        let memory = limits.body_memory(expected.unwrap_or(bytes_max))?;
-        let mut bytes = Zeroizing::new(Vec::with_capacity(expected.unwrap_or(FIRST_ROOM)));
+        self.refuse_too_large(bytes_max)?;
+        tokio::time::timeout(self.timeout, self.collect(bytes_max, limits))
+            .await
+            .unwrap_or_else(|_| Err(too_slow()))
+    }
+
+    async fn collect(&mut self, bytes_max: usize, limits: &Limits) -> Result<WholeBody, Failure> {
+        let mut memory = limits.body_memory(0)?;
+        let mut bytes = Zeroizing::new(Vec::new());
+        let expected = self.exact_len().and_then(|len| usize::try_from(len).ok());
         while let Some(frame) = self.next().await? {
-            if bytes.len() + frame.len() > bytes_max {
+            let needed = bytes.len() + frame.len();
+            if needed > bytes_max {
                 return Err(too_large(bytes_max));
             }
-            make_room(&mut bytes, frame.len());
+            if needed > bytes.capacity() {
+                let room = needed.next_power_of_two().max(FIRST_ROOM);
+                let room = expected.map_or(room, |expected| room.min(expected.max(needed)));
+                limits.grow(&mut memory, room)?;
+                make_room(&mut bytes, room);
+            }
             bytes.extend_from_slice(&frame);
         }
         Ok(WholeBody { bytes, _memory: memory })
     }
 
-    /// All of a body of known length, as a plaintext to seal.
+    /// All of a body of known length, as a plaintext to seal, if it is there within the time-out.
     pub(super) async fn plaintext(&mut self, len: usize) -> Result<SealBuffer, Failure> {
+        tokio::time::timeout(self.timeout, self.collect_plaintext(len))
+            .await
+            .unwrap_or_else(|_| Err(too_slow()))
+    }
+
+    async fn collect_plaintext(&mut self, len: usize) -> Result<SealBuffer, Failure> {
         let mut buffer = SealBuffer::with_len(len);
         let mut room = buffer.expose_plaintext_mut();
         while let Some(frame) = self.next().await? {
@@ -128,12 +148,7 @@ impl BodyReader {
         }
         while !self.ended {
             let frame = tokio::time::timeout(self.timeout, self.body.frame()).await;
-            let frame = frame.map_err(|_| {
-                Failure::new(
-                    Code::RequestTimeout,
-                    "send the body without pauses, or raise limits.body_timeout",
-                )
-            })?;
+            let frame = frame.map_err(|_| too_slow())?;
             match frame {
                 None => self.ended = true,
                 Some(Err(_)) => return Err(broken_off()),
@@ -147,24 +162,28 @@ impl BodyReader {
         Ok(None)
     }
 
-    fn expected_len(&self, bytes_max: usize) -> Result<Option<usize>, Failure> {
-        let Some(len) = self.exact_len() else { return Ok(None) };
-        match usize::try_from(len) {
-            Ok(len) if len <= bytes_max => Ok(Some(len)),
-            _ => Err(too_large(bytes_max)),
+    /// Refuses a body that says of itself that it is too large.
+    fn refuse_too_large(&self, bytes_max: usize) -> Result<(), Failure> {
+        match self.exact_len() {
+            Some(len) if len > bytes_max as u64 => Err(too_large(bytes_max)),
+            _ => Ok(()),
         }
     }
 }
 
-/// Grows `bytes` by doubling, into a new allocation, so that the old one is wiped: a `Vec` that grows by itself
-/// leaves its old bytes behind.
-fn make_room(bytes: &mut Zeroizing<Vec<u8>>, more: usize) {
-    let needed = bytes.len() + more;
-    if needed > bytes.capacity() {
-        let mut larger = Vec::with_capacity(needed.next_power_of_two());
-        larger.extend_from_slice(bytes);
-        *bytes = Zeroizing::new(larger);
-    }
+/// Gives `bytes` room for `room` bytes in a new allocation, so that the old one is wiped: a `Vec` that grows by
+/// itself leaves its old bytes behind.
+fn make_room(bytes: &mut Zeroizing<Vec<u8>>, room: usize) {
+    let mut larger = Vec::with_capacity(room);
+    larger.extend_from_slice(bytes);
+    *bytes = Zeroizing::new(larger);
+}
+
+fn too_slow() -> Failure {
+    Failure::new(
+        Code::RequestTimeout,
+        "send the body faster and without pauses, or raise limits.body_timeout",
+    )
 }
 
 fn too_large(bytes_max: usize) -> Failure {
@@ -257,7 +276,10 @@ mod tests {
     fn a_growing_body_keeps_what_it_has() {
         let mut bytes = Zeroizing::new(Vec::new());
         for round in 0..1000_u32 {
-            make_room(&mut bytes, 4);
+            if bytes.len() + 4 > bytes.capacity() {
+                let room = 2 * bytes.capacity() + 4;
+                make_room(&mut bytes, room);
+            }
             bytes.extend_from_slice(&round.to_be_bytes());
         }
         assert_eq!(bytes.len(), 4000);

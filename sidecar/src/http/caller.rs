@@ -3,11 +3,11 @@
 //! A bearer token is compared by its SHA-256 digest with the digest of every known token, in constant time, and
 //! always with all of them. On the Unix socket the kernel's word about the peer may be enough; a token that is
 //! given there is used, and if it is wrong nothing else is tried. Tokens are read from their files at start and
-//! again when a file changes; the table is swapped whole.
+//! again when a file changes; the table is swapped whole. A file that is gone, empty or bad revokes its token and
+//! no other.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, header};
@@ -101,13 +101,16 @@ pub enum CallersError {
 pub struct Callers {
     proofs: Vec<(CallerName, Proof)>,
     tokens: ArcSwap<Vec<Token>>,
+    /// What the token files looked like when they were last read.
+    seen: Mutex<Vec<Option<Stamp>>>,
 }
+
+/// What changes when a file does: device, inode, length, and the times of its bytes and of its entry.
+type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
 #[derive(Debug)]
 struct Token {
     caller: CallerName,
-    path: PathBuf,
-    modified: Option<SystemTime>,
     digest: [u8; 32],
 }
 
@@ -118,22 +121,30 @@ impl Callers {
     /// [`CallersError`], naming the caller and the file.
     pub fn load(proofs: Vec<(CallerName, Proof)>) -> Result<Self, CallersError> {
         check_peers(&proofs)?;
-        let tokens = read_tokens(&proofs)?;
-        Ok(Self { proofs, tokens: ArcSwap::from_pointee(tokens) })
+        let seen = stamps(&proofs);
+        let mut tokens = Vec::new();
+        for (caller, path) in token_files(&proofs) {
+            add_token(&mut tokens, read_token(caller, path)?)?;
+        }
+        Ok(Self { tokens: ArcSwap::from_pointee(tokens), seen: Mutex::new(seen), proofs })
     }
 
-    /// Reads the token files again if one has changed. A file that is bad now changes nothing: what it held
-    /// before is still valid, and the error says so.
-    ///
-    /// # Errors
-    /// [`CallersError`], naming the caller and the file.
-    pub fn reload_if_changed(&self) -> Result<bool, CallersError> {
-        let known = self.tokens.load();
-        if known.iter().all(|token| token.modified == modified(&token.path)) {
-            return Ok(false);
+    /// Reads the token files again if one has changed. A file that is gone, empty or bad revokes its token: the
+    /// error says which, and the others are valid all the same. `None` if no file has changed.
+    pub fn reload_if_changed(&self) -> Option<Vec<CallersError>> {
+        let now = stamps(&self.proofs);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if *seen == now {
+            return None;
         }
-        self.tokens.store(Arc::new(read_tokens(&self.proofs)?));
-        Ok(true)
+        let (mut tokens, mut errors) = (Vec::new(), Vec::new());
+        for (caller, path) in token_files(&self.proofs) {
+            let read = read_token(caller, path).and_then(|token| add_token(&mut tokens, token));
+            errors.extend(read.err());
+        }
+        self.tokens.store(Arc::new(tokens));
+        *seen = now;
+        Some(errors)
     }
 
     /// Who is calling.
@@ -186,25 +197,38 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"bearer ") && token.len() <= TOKEN_BYTES_MAX).then_some(token)
 }
 
-fn read_tokens(proofs: &[(CallerName, Proof)]) -> Result<Vec<Token>, CallersError> {
-    let mut tokens: Vec<Token> = Vec::new();
-    for (caller, proof) in proofs {
-        let Proof::TokenFile(path) = proof else { continue };
-        let token = read_token(caller, path)?;
-        let same = |known: &&Token| known.digest == token.digest && known.caller != *caller;
-        if let Some(known) = tokens.iter().find(same) {
-            return Err(CallersError::Same { first: known.caller.clone(), second: caller.clone() });
-        }
-        tokens.push(token);
+fn token_files(proofs: &[(CallerName, Proof)]) -> impl Iterator<Item = (&CallerName, &Path)> {
+    proofs.iter().filter_map(|(caller, proof)| match proof {
+        Proof::TokenFile(path) => Some((caller, path.as_path())),
+        Proof::Peer { .. } => None,
+    })
+}
+
+/// Adds a token, unless it is another caller's too.
+fn add_token(tokens: &mut Vec<Token>, token: Token) -> Result<(), CallersError> {
+    let same = |known: &&Token| known.digest == token.digest && known.caller != token.caller;
+    if let Some(known) = tokens.iter().find(same) {
+        return Err(CallersError::Same { first: known.caller.clone(), second: token.caller });
     }
-    Ok(tokens)
+    tokens.push(token);
+    Ok(())
+}
+
+/// What the token files look like, taken before they are read: a change in between is seen the next time.
+fn stamps(proofs: &[(CallerName, Proof)]) -> Vec<Option<Stamp>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let stamp = |(_, path): (&CallerName, &Path)| {
+        let file = std::fs::metadata(path).ok()?;
+        let changed = (file.ctime(), file.ctime_nsec());
+        Some((file.dev(), file.ino(), file.len(), (file.mtime(), file.mtime_nsec()), changed))
+    };
+    token_files(proofs).map(stamp).collect()
 }
 
 fn read_token(caller: &CallerName, path: &Path) -> Result<Token, CallersError> {
     use std::os::unix::fs::PermissionsExt;
     let unreadable =
         |source| CallersError::Unreadable { caller: caller.clone(), path: path.to_owned(), source };
-    // Looked at before it is read: a change in between is seen as a change the next time.
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if metadata.permissions().mode() & 0o007 != 0 {
         return Err(CallersError::TooOpen { caller: caller.clone(), path: path.to_owned() });
@@ -220,16 +244,7 @@ fn read_token(caller: &CallerName, path: &Path) -> Result<Token, CallersError> {
     {
         return Err(no_token());
     }
-    Ok(Token {
-        caller: caller.clone(),
-        path: path.to_owned(),
-        modified: metadata.modified().ok(),
-        digest: Sha256::digest(token).into(),
-    })
-}
-
-fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+    Ok(Token { caller: caller.clone(), digest: Sha256::digest(token).into() })
 }
 
 /// Refuses two callers that one peer would match.

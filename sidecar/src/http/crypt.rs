@@ -17,8 +17,7 @@ pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failu
     if call.media()? == Media::Octets {
         return stream::encrypt(api, call).await;
     }
-    call.refuse_query()?;
-    let body = api.json_body(&mut call).await?;
+    let body = api.only_json_body(&mut call).await?;
     let request: EncryptRequest<'_> = json::parse(&body.bytes)?;
     let buffer = decode_plaintext(&request.plaintext)?;
     let sealed = api.service.encrypt(&call.caller, &request.key, &request.context, buffer).await?;
@@ -30,7 +29,7 @@ pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failu
     if call.media()? == Media::Octets {
         return stream::decrypt(api, call).await;
     }
-    let body = api.json_body(&mut call).await?;
+    let body = api.only_json_body(&mut call).await?;
     let request: DecryptRequest<'_> = json::parse(&body.bytes)?;
     let buffer = decode_ciphertext(&request.ciphertext)?;
     let opened = api.service.decrypt(&call.caller, &request.context, buffer).await?;
@@ -42,7 +41,7 @@ pub(super) async fn rewrap(api: &Api, mut call: Call) -> Result<Response, Failur
     if call.media()? == Media::Octets {
         return stream::rewrap(api, call).await;
     }
-    let body = api.json_body(&mut call).await?;
+    let body = api.only_json_body(&mut call).await?;
     let request: RewrapRequest<'_> = json::parse(&body.bytes)?;
     let buffer = decode_ciphertext(&request.ciphertext)?;
     let new_context = request.new_context.as_ref();

@@ -3,6 +3,10 @@
 //! The body is `application/problem+json` (RFC 9457). `detail` says what to do and repeats nothing secret; the
 //! chain of causes goes to the log and stays there.
 
+mod code;
+
+pub use code::Code;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -22,154 +26,6 @@ use crate::store::StoreError;
 
 /// Clients that may come again are told to wait this long, where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// Every code of API.md.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names are the contract; `title` says what each means")]
-pub enum Code {
-    InvalidRequest,
-    InvalidCiphertext,
-    DecryptionFailed,
-    ProxiedRequest,
-    Unauthenticated,
-    Forbidden,
-    KeyNotFound,
-    RouteNotFound,
-    MethodNotAllowed,
-    RequestTimeout,
-    PayloadTooLarge,
-    UnsupportedMediaType,
-    KeyExists,
-    VersionDisabled,
-    Conflict,
-    VersionDestroyed,
-    RateLimited,
-    RootUnavailable,
-    StoreUnavailable,
-    Overloaded,
-    Internal,
-}
-
-impl Code {
-    /// Every code that this version can answer with.
-    pub const ALL: [Self; 21] = [
-        Self::InvalidRequest,
-        Self::InvalidCiphertext,
-        Self::DecryptionFailed,
-        Self::ProxiedRequest,
-        Self::Unauthenticated,
-        Self::Forbidden,
-        Self::KeyNotFound,
-        Self::RouteNotFound,
-        Self::MethodNotAllowed,
-        Self::RequestTimeout,
-        Self::PayloadTooLarge,
-        Self::UnsupportedMediaType,
-        Self::KeyExists,
-        Self::VersionDisabled,
-        Self::Conflict,
-        Self::VersionDestroyed,
-        Self::RateLimited,
-        Self::RootUnavailable,
-        Self::StoreUnavailable,
-        Self::Overloaded,
-        Self::Internal,
-    ];
-
-    /// The code as in API.md, the status, and a title.
-    const fn row(self) -> (&'static str, StatusCode, &'static str) {
-        match self {
-            Self::InvalidRequest => {
-                ("invalid_request", StatusCode::BAD_REQUEST, "The request is not valid")
-            }
-            Self::InvalidCiphertext => (
-                "invalid_ciphertext",
-                StatusCode::BAD_REQUEST,
-                "This is not a ciphertext of this format",
-            ),
-            Self::DecryptionFailed => {
-                ("decryption_failed", StatusCode::BAD_REQUEST, "The ciphertext does not open")
-            }
-            Self::ProxiedRequest => {
-                ("proxied_request", StatusCode::BAD_REQUEST, "Proxied requests are refused")
-            }
-            Self::Unauthenticated => {
-                ("unauthenticated", StatusCode::UNAUTHORIZED, "The caller is not known")
-            }
-            Self::Forbidden => ("forbidden", StatusCode::FORBIDDEN, "The caller may not do this"),
-            Self::KeyNotFound => ("key_not_found", StatusCode::NOT_FOUND, "There is no such key"),
-            Self::RouteNotFound => {
-                ("route_not_found", StatusCode::NOT_FOUND, "There is no such route")
-            }
-            Self::MethodNotAllowed => (
-                "method_not_allowed",
-                StatusCode::METHOD_NOT_ALLOWED,
-                "The route has no such method",
-            ),
-            Self::RequestTimeout => {
-                ("request_timeout", StatusCode::REQUEST_TIMEOUT, "The body came too slowly")
-            }
-            Self::PayloadTooLarge => {
-                ("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large")
-            }
-            Self::UnsupportedMediaType => (
-                "unsupported_media_type",
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "The route does not take this media type",
-            ),
-            Self::KeyExists => {
-                ("key_exists", StatusCode::CONFLICT, "There is a key of that name already")
-            }
-            Self::VersionDisabled => (
-                "version_disabled",
-                StatusCode::CONFLICT,
-                "The state of the key version does not allow this",
-            ),
-            Self::Conflict => {
-                ("conflict", StatusCode::CONFLICT, "The change does not fit the state")
-            }
-            Self::VersionDestroyed => {
-                ("version_destroyed", StatusCode::GONE, "The key version is destroyed")
-            }
-            Self::RateLimited => {
-                ("rate_limited", StatusCode::TOO_MANY_REQUESTS, "The caller's rate is used up")
-            }
-            Self::RootUnavailable => {
-                ("root_unavailable", StatusCode::SERVICE_UNAVAILABLE, "The root cannot be reached")
-            }
-            Self::StoreUnavailable => (
-                "store_unavailable",
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The key store cannot be used",
-            ),
-            Self::Overloaded => (
-                "overloaded",
-                StatusCode::SERVICE_UNAVAILABLE,
-                "As much is under way as the limits admit",
-            ),
-            Self::Internal => {
-                ("internal", StatusCode::INTERNAL_SERVER_ERROR, "A defect of the sidecar")
-            }
-        }
-    }
-
-    /// As in API.md.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        self.row().0
-    }
-
-    /// The status that it travels with.
-    #[must_use]
-    pub const fn status(self) -> StatusCode {
-        self.row().1
-    }
-
-    const fn title(self) -> &'static str {
-        self.row().2
-    }
-}
 
 /// An answer that is not a success.
 #[derive(Clone, Debug)]

@@ -13,7 +13,8 @@ use super::wire;
 
 /// Parses a whole body.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body)
+    serde_json::from_slice::<wire::Object<T>>(body)
+        .map(|wire::Object(value)| value)
         .map_err(|error| Failure::new(Code::InvalidRequest, describe(&error)))
 }
 
@@ -30,7 +31,10 @@ pub(super) fn describe(error: &serde_json::Error) -> String {
         if wire::is_own_text(message) {
             return format!("{message}{place}");
         }
-        return format!("a value is of the wrong kind{place}: see /openapi.json");
+        // What was expected is a text of this program; what came instead stands before it and stays here.
+        let expected =
+            message.rsplit_once(", expected ").map_or("see /openapi.json", |(_, text)| text);
+        return format!("a value is of the wrong kind{place}: {expected}");
     }
     format!("the body is not valid JSON in UTF-8{place}")
 }
@@ -96,11 +100,30 @@ mod tests {
             r#""CANARY""#,
             r#"{"key":"a","plaintext":"CANARY"#,
             r#"{"key":{"CANARY":1}}"#,
+            r#"{"key":["x, expected CANARY"]}"#,
+            r#"{"key":"a","plaintext":"","context":"x, expected CANARY"}"#,
+            r#"{"key":"a","plaintext":"","context":{"a":1},"x, expected CANARY":1}"#,
         ] {
             if let Err(error) = serde_json::from_str::<wire::EncryptRequest<'_>>(body) {
                 assert!(!describe(&error).contains("CANARY"), "{body}: {}", describe(&error));
             }
         }
+    }
+
+    #[test]
+    fn an_array_does_not_stand_for_an_object_nor_an_object_for_a_state() {
+        assert!(parse::<wire::EncryptRequest<'_>>(br#"["demo","aGVsbG8="]"#).is_err());
+        assert!(parse::<wire::StateRequest>(br#"{"state":{"enabled":null}}"#).is_err());
+        assert!(parse::<wire::StateRequest>(br#"{"state":"destroyed"}"#).is_err());
+        assert!(parse::<wire::StateRequest>(br#"{"state":"decrypt_only"}"#).is_ok());
+        let batch = |items: &str| {
+            let body = format!(r#"{{"key":"demo","items":[{items}]}}"#);
+            parse::<wire::EncryptBatchRequest<'_>>(body.as_bytes()).map(drop)
+        };
+        assert!(batch(r#"["aGVsbG8="]"#).is_err());
+        assert!(batch(r#"{"plaintext":"aGVsbG8="}"#).is_ok());
+        let many = vec![r#"{"plaintext":""}"#; 16_385].join(",");
+        assert!(batch(&many).is_err());
     }
 
     #[test]

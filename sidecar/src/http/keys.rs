@@ -46,8 +46,7 @@ pub(super) async fn set_state(api: &Api, mut call: Call) -> Result<Response, Fai
     let body = api.only_json_body(&mut call).await?;
     let request: StateRequest = json::parse(&body.bytes)?;
     let (name, version) = (call.key_name()?, call.key_version()?);
-    let state = request.state.into();
-    let key = api.service.set_state(&call.caller, &name, version, state).await?;
+    let key = api.service.set_state(&call.caller, &name, version, request.state).await?;
     Ok(json::answer(StatusCode::OK, &api.view(&key)))
 }
 

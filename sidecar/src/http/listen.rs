@@ -23,15 +23,22 @@ use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt as _;
 
 use super::caller::{Connection, Peer};
+use super::unread::CutWhenUnread;
 use super::{Api, Health};
 use crate::policy::Transport;
 
 /// Connections that the health listener holds at once.
 const HEALTH_CONNECTIONS_MAX: usize = 64;
+/// How long it waits for a head to come, or for an answer to be read.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that one HTTP/1.1 connection buffers.
 const CONNECTION_BUFFER_BYTES: usize = 128 << 10;
 /// Requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
+/// A connection whose first request is not there yet may bring it for this long after the drain has begun.
+const HEAD_IN_DRAIN_MAX: Duration = Duration::from_millis(500);
+/// Bytes of the headers of an HTTP/2 request: room for the largest context in one.
+const HEADER_LIST_BYTES_MAX: u32 = 128 << 10;
 /// A listener that cannot accept (no file descriptors left) tries again after this long.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -40,8 +47,10 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 #[non_exhaustive]
 pub enum ListenError {
     /// The TCP address cannot be had.
-    #[error("cannot listen on {address}: {}", hint(source))]
+    #[error("cannot listen on {address} ({setting}): {}", hint(source))]
     Tcp {
+        /// By which setting.
+        setting: &'static str,
         /// Which.
         address: SocketAddr,
         /// Why.
@@ -49,7 +58,9 @@ pub enum ListenError {
         source: io::Error,
     },
     /// The data plane listens on loopback only.
-    #[error("cannot listen on {address}: the data plane listens on loopback only")]
+    #[error(
+        "cannot listen on {address}: the data plane listens on loopback only, so set listen.tcp to 127.0.0.1:PORT or [::1]:PORT"
+    )]
     NotLoopback {
         /// Which.
         address: SocketAddr,
@@ -130,7 +141,7 @@ impl Listeners {
             Some(address) if !address.ip().is_loopback() => {
                 return Err(ListenError::NotLoopback { address });
             }
-            Some(address) => Some(open_tcp(address).await?),
+            Some(address) => Some(open_tcp("listen.tcp", address).await?),
             None => None,
         };
         let unix = match unix {
@@ -155,7 +166,8 @@ impl Listeners {
     ) -> Served {
         let settings = api.settings;
         let router = api.router();
-        let server = Server::new(router, settings.connections_max, settings.header_timeout);
+        let (header_timeout, answer_timeout) = (settings.header_timeout, settings.answer_timeout);
+        let server = Server::new(router, settings.connections_max, header_timeout, answer_timeout);
         let accept_tcp = async {
             if let Some(listener) = &self.tcp {
                 server.accept_tcp(listener, stop.clone()).await;
@@ -182,9 +194,10 @@ pub async fn serve_health(
     health: Arc<Health>,
     stop: watch::Receiver<bool>,
 ) -> Result<(SocketAddr, impl Future<Output = ()> + use<>), ListenError> {
-    let listener = open_tcp(address).await?;
+    let listener = open_tcp("listen.health", address).await?;
     let address = listener.local_addr().unwrap_or(address);
-    let server = Server::new(health.router(), HEALTH_CONNECTIONS_MAX, Duration::from_secs(10));
+    let server =
+        Server::new(health.router(), HEALTH_CONNECTIONS_MAX, HEALTH_TIMEOUT, HEALTH_TIMEOUT);
     Ok((address, async move {
         server.accept_tcp(&listener, stop).await;
         server.drain(Duration::from_millis(200)).await;
@@ -202,14 +215,22 @@ pub enum Served {
 
 struct Server {
     router: Router,
-    places: Arc<Semaphore>,
+    /// Of each kind of listener: who fills the one cannot shut out the other.
+    tcp_places: Arc<Semaphore>,
+    unix_places: Arc<Semaphore>,
     builder: auto::Builder<TokioExecutor>,
     header_timeout: Duration,
+    answer_timeout: Duration,
     graceful: GracefulShutdown,
 }
 
 impl Server {
-    fn new(router: Router, connections_max: usize, header_timeout: Duration) -> Self {
+    fn new(
+        router: Router,
+        connections_max: usize,
+        header_timeout: Duration,
+        answer_timeout: Duration,
+    ) -> Self {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -220,9 +241,12 @@ impl Server {
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEADER_LIST_BYTES_MAX)
             .keep_alive_interval(Duration::from_secs(30));
-        let places = Arc::new(Semaphore::new(connections_max));
-        Self { router, places, builder, header_timeout, graceful: GracefulShutdown::new() }
+        let places = || Arc::new(Semaphore::new(connections_max));
+        let (tcp_places, unix_places) = (places(), places());
+        let graceful = GracefulShutdown::new();
+        Self { router, tcp_places, unix_places, builder, header_timeout, answer_timeout, graceful }
     }
 
     async fn accept_tcp(&self, listener: &TcpListener, mut stop: watch::Receiver<bool>) {
@@ -231,7 +255,8 @@ impl Server {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         let _ = stream.set_nodelay(true);
-                        self.connect(stream, Connection { transport: Transport::Tcp, peer: None });
+                        let connection = Connection { transport: Transport::Tcp, peer: None };
+                        self.connect(stream, connection, stop.clone());
                     }
                     Err(error) => pause(&error).await,
                 },
@@ -247,7 +272,8 @@ impl Server {
                     Ok((stream, _)) => {
                         let peer = stream.peer_cred().ok();
                         let peer = peer.map(|peer| Peer { uid: peer.uid(), gid: peer.gid() });
-                        self.connect(stream, Connection { transport: Transport::Unix, peer });
+                        let connection = Connection { transport: Transport::Unix, peer };
+                        self.connect(stream, connection, stop.clone());
                     }
                     Err(error) => pause(&error).await,
                 },
@@ -257,11 +283,15 @@ impl Server {
     }
 
     /// Serves one connection in a task of its own; closes it at once if there is no place.
-    fn connect<S>(&self, stream: S, connection: Connection)
+    fn connect<S>(&self, stream: S, connection: Connection, mut stop: watch::Receiver<bool>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+        let places = match connection.transport {
+            Transport::Tcp => &self.tcp_places,
+            Transport::Unix => &self.unix_places,
+        };
+        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
             metrics::counter!("keypod_limited_total", "limit" => "connections").increment(1);
             return;
         };
@@ -272,18 +302,22 @@ impl Server {
             request.extensions_mut().insert(connection);
             request
         });
-        let served =
-            self.builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(marked));
+        let stream = TokioIo::new(CutWhenUnread::new(stream, self.answer_timeout));
+        let served = self.builder.serve_connection(stream, TowerToHyperService::new(marked));
         let served = self.graceful.watch(served.into_owned());
         let header_timeout = self.header_timeout;
         tokio::spawn(async move {
             let _place = place;
             tokio::pin!(served);
             // The HTTP library's own time-out begins when it knows the protocol's version: until the first
-            // request is there, this one holds.
+            // request is there, this one holds. Half a head does not hold up a drain.
             tokio::select! {
                 _ = &mut served => return,
                 () = tokio::time::sleep(header_timeout) => {}
+                () = async {
+                    told(&mut stop).await;
+                    tokio::time::sleep(HEAD_IN_DRAIN_MAX).await;
+                } => {}
             }
             if spoke.load(Ordering::Relaxed) {
                 let _ = served.await;
@@ -309,8 +343,9 @@ async fn pause(error: &io::Error) {
     tokio::time::sleep(ACCEPT_AGAIN).await;
 }
 
-async fn open_tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address).await.map_err(|source| ListenError::Tcp { address, source })
+async fn open_tcp(setting: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
+    let opened = TcpListener::bind(address).await;
+    opened.map_err(|source| ListenError::Tcp { setting, address, source })
 }
 
 async fn open_unix(
@@ -326,10 +361,13 @@ async fn open_unix(
         Ok(found) if !found.file_type().is_socket() => {
             return Err(ListenError::NotASocket { path: path.to_owned() });
         }
-        Ok(_) if tokio::net::UnixStream::connect(path).await.is_ok() => {
-            return Err(ListenError::InUse { path: path.to_owned() });
-        }
-        Ok(_) => tracing::info!(path = %path.display(), "a stale socket is replaced"),
+        Ok(_) => match tokio::net::UnixStream::connect(path).await {
+            // Nobody listens. Any other error may come from one who does and is busy, or is somebody else's.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                tracing::info!(path = %path.display(), "a stale socket is replaced");
+            }
+            _ => return Err(ListenError::InUse { path: path.to_owned() }),
+        },
     }
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}", std::process::id()));

@@ -32,6 +32,8 @@ pub(super) struct Route {
     pub(super) takes: Takes,
     /// The status and schema of each success.
     pub(super) answers: &'static [(u16, &'static str)],
+    /// Whether it runs to its end even if its client goes away: what changes a key must not stop halfway.
+    pub(super) runs_to_the_end: bool,
     /// What can go wrong beside what can on every route.
     pub(super) codes: &'static [Code],
     pub(super) handler: Handler,
@@ -71,9 +73,17 @@ macro_rules! route {
             summary: $summary,
             takes: $takes,
             answers: &$answers,
+            runs_to_the_end: false,
             codes: $codes,
             handler: |api, call| Box::pin($handler(api, call)),
         }
+    };
+}
+
+/// The same, run to its end even if its client goes away.
+macro_rules! change {
+    ($($row:tt)*) => {
+        Route { runs_to_the_end: true, ..route!($($row)*) }
     };
 }
 
@@ -96,24 +106,24 @@ pub(super) static ROUTES: &[Route] = &[
         Takes::Json("DecryptBatchRequest"), [(200, "DecryptedBatch")], OPEN, batch::decrypt),
     route!(POST "/v1/rewrap/batch" "rewrap_batch" "Move many ciphertexts to the newest version",
         Takes::Json("RewrapBatchRequest"), [(200, "EncryptedBatch")], OPEN, batch::rewrap),
-    route!(POST "/v1/keys" "create_key" "Make a key",
+    change!(POST "/v1/keys" "create_key" "Make a key",
         Takes::Json("CreateKeyRequest"), [(201, "KeyView")],
         &[Code::KeyExists, Code::RootUnavailable, Code::StoreUnavailable], keys::create),
     route!(GET "/v1/keys" "list_keys" "List the keys that the caller may read",
         Takes::Nothing, [(200, "KeyList")], &[Code::StoreUnavailable], keys::list),
     route!(GET "/v1/keys/{name}" "show_key" "Show a key",
         Takes::Nothing, [(200, "KeyView")], LOOK, keys::show),
-    route!(POST "/v1/rotate" "rotate" "Make a new version of a key",
+    change!(POST "/v1/rotate" "rotate" "Make a new version of a key",
         Takes::Json("RotateRequest"), [(200, "Rotated")], CHANGE, keys::rotate),
-    route!(POST "/v1/keys/{name}/versions/{version}/state" "set_state" "Set the state of a key version",
+    change!(POST "/v1/keys/{name}/versions/{version}/state" "set_state" "Set the state of a key version",
         Takes::Json("StateRequest"), [(200, "KeyView")], CHANGE, keys::set_state),
-    route!(POST "/v1/keys/{name}/versions/{version}/destroy" "destroy" "Destroy a key version, after a delay",
+    change!(POST "/v1/keys/{name}/versions/{version}/destroy" "destroy" "Destroy a key version, after a delay",
         Takes::Json("DestroyRequest"), [(200, "KeyView"), (202, "Waits")], CHANGE, keys::destroy),
-    route!(POST "/v1/keys/{name}/versions/{version}/destroy/cancel" "cancel_destroy" "Take a destruction back",
+    change!(POST "/v1/keys/{name}/versions/{version}/destroy/cancel" "cancel_destroy" "Take a destruction back",
         Takes::Nothing, [(200, "KeyView")], CHANGE, keys::cancel_destruction),
     route!(GET "/v1/approvals" "list_approvals" "List what waits for a second person",
         Takes::Nothing, [(200, "ApprovalList")], &[Code::StoreUnavailable], keys::list_approvals),
-    route!(POST "/v1/approvals/{id}" "approve" "Approve what another person asked for",
+    change!(POST "/v1/approvals/{id}" "approve" "Approve what another person asked for",
         Takes::Nothing, [(200, "KeyView")], CHANGE, keys::approve),
     route!(GET "/v1/status" "status" "Show the sidecar's state",
         Takes::Nothing, [(200, "StatusView")], &[], status::status),

@@ -5,6 +5,8 @@
 //! included; a failure after that breaks the answer off and never ends it cleanly (test
 //! `a_failure_in_the_middle_breaks_the_answer_off`). Context comes in `Keypod-Context`.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::response::Response;
 use base64::Engine as _;
@@ -16,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::body::BodyReader;
 use super::error::{Code, Failure};
+use super::unread::Unread;
 use super::{Api, Call, json};
 use crate::envelope::{
     Context, FORMAT_OVERHEAD_BYTES, HEADER_BYTES, Header, LastSegment, SEGMENT_BYTES, SealSegment,
@@ -26,8 +29,8 @@ use crate::names::{KeyName, KeyVersion};
 use crate::secret::{OpenBuffer, Plaintext};
 use crate::service::{OpeningStream, RewrappingStream, SealingStream};
 
-const CONTEXT: &str = "keypod-context";
-const NEW_CONTEXT: &str = "keypod-new-context";
+pub(super) const CONTEXT: &str = "keypod-context";
+pub(super) const NEW_CONTEXT: &str = "keypod-new-context";
 const KEY: &str = "keypod-key";
 const KEY_VERSION: &str = "keypod-key-version";
 
@@ -39,6 +42,7 @@ const SEALED_SEGMENT_BYTES: usize = SEGMENT_BYTES + TAG_BYTES;
 /// What a stream holds until it ends.
 struct Held {
     body: BodyReader,
+    answer_timeout: Duration,
     _in_flight: InFlight,
     _memory: BodyMemory,
 }
@@ -46,13 +50,14 @@ struct Held {
 impl Held {
     fn new(api: &Api, call: Call) -> Result<Self, Failure> {
         let memory = api.service.limits().body_memory(STREAM_MEMORY_BYTES)?;
-        Ok(Self { body: call.body, _in_flight: call.in_flight, _memory: memory })
+        let answer_timeout = api.settings.answer_timeout;
+        Ok(Self { body: call.body, answer_timeout, _in_flight: call.in_flight, _memory: memory })
     }
 }
 
 pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
-    refuse_new_context(call.headers())?;
     let key = key_of_query(call.query())?;
+    call.refuse_header(NEW_CONTEXT)?;
     let context = context_of(call.headers(), CONTEXT)?.unwrap_or_default();
     let known_len = call.body.exact_len().and_then(|len| usize::try_from(len).ok());
     if let Some(len) = known_len.filter(|len| *len <= SEGMENT_BYTES) {
@@ -80,10 +85,14 @@ impl Segments for Sealing {
         let last = last(self.held.body.fill_segment(&mut segment).await?);
         Ok((self.stream.seal(segment, last).await?.into(), last))
     }
+
+    fn held(&self) -> &Held {
+        &self.held
+    }
 }
 
 pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
-    refuse_new_context(call.headers())?;
+    call.refuse_header(NEW_CONTEXT)?;
     let context = context_of(call.headers(), CONTEXT)?.unwrap_or_default();
     let (start, header) = read_header(&mut call.body).await?;
     if header.suite() == Suite::Whole {
@@ -109,6 +118,10 @@ impl Segments for Opening {
     async fn next(&mut self) -> Result<(Bytes, LastSegment), Failure> {
         let (segment, last) = sealed_segment(&mut self.held.body, None).await?;
         Ok((Bytes::from_owner(PlaintextBytes(self.stream.open(segment, last)?)), last))
+    }
+
+    fn held(&self) -> &Held {
+        &self.held
     }
 }
 
@@ -146,6 +159,10 @@ impl Segments for Rewrapping {
     async fn next(&mut self) -> Result<(Bytes, LastSegment), Failure> {
         let (segment, last) = sealed_segment(&mut self.held.body, None).await?;
         Ok((self.stream.rewrap(segment, last).await?.into(), last))
+    }
+
+    fn held(&self) -> &Held {
+        &self.held
     }
 }
 
@@ -190,16 +207,29 @@ fn last(ended: bool) -> LastSegment {
 trait Segments: Send + 'static {
     /// The next segment of the answer, and whether it is the last.
     fn next(&mut self) -> impl Future<Output = Result<(Bytes, LastSegment), Failure>> + Send;
+
+    /// What it holds until it ends.
+    fn held(&self) -> &Held;
 }
 
 /// `first`, and then what `segments` gives until the last one. A failure is an error of the body, which the
 /// HTTP library turns into a broken connection, and not its end.
 fn body_of(first: Bytes, last: LastSegment, segments: impl Segments) -> Body {
-    let more = (last == LastSegment::No).then_some(segments);
-    let rest = stream::try_unfold(more, |segments| async move {
-        let Some(mut segments) = segments else { return Ok(None) };
+    let more = (last == LastSegment::No).then(|| {
+        let timeout = segments.held().answer_timeout;
+        Unread::new(segments, timeout)
+    });
+    let rest = stream::try_unfold(more, |unread| async move {
+        let Some(unread) = unread else { return Ok(None) };
+        let Some(mut segments) = unread.take() else {
+            return Err(BrokenOff { code: "unread" });
+        };
         match segments.next().await {
-            Ok((bytes, last)) => Ok(Some((bytes, (last == LastSegment::No).then_some(segments)))),
+            Ok((bytes, LastSegment::Yes)) => Ok(Some((bytes, None))),
+            Ok((bytes, LastSegment::No)) => {
+                unread.put_back(segments);
+                Ok(Some((bytes, Some(unread))))
+            }
             Err(failure) => {
                 let code = failure.code().as_str();
                 tracing::warn!(code, "a stream was broken off");
@@ -246,28 +276,6 @@ fn key_of_query(query: Option<&str>) -> Result<KeyName, Failure> {
     // A key name has no character that would be percent-encoded.
     let name = query.and_then(|query| query.strip_prefix("key=")).ok_or_else(wanted)?;
     name.parse().map_err(|_| wanted())
-}
-
-/// Refuses contexts in headers beside a JSON body, which has its own: one that is not looked at would leave the
-/// message bound to less than its sender believes.
-pub(super) fn refuse_context_headers(headers: &HeaderMap) -> Result<(), Failure> {
-    refuse_header(
-        headers,
-        CONTEXT,
-        "`Keypod-Context` goes with octets: put the context in the body",
-    )?;
-    refuse_new_context(headers)
-}
-
-fn refuse_new_context(headers: &HeaderMap) -> Result<(), Failure> {
-    refuse_header(headers, NEW_CONTEXT, "`Keypod-New-Context` goes with octets to rewrap, alone")
-}
-
-fn refuse_header(headers: &HeaderMap, name: &str, detail: &'static str) -> Result<(), Failure> {
-    if headers.contains_key(name) {
-        return Err(Failure::new(Code::InvalidRequest, detail));
-    }
-    Ok(())
 }
 
 /// The context in the header `name`: base64url, without padding, of a JSON object.

@@ -5,7 +5,7 @@
 
 mod fields;
 
-pub(super) use fields::{Base64Text, SecretText, is_own_text};
+pub(super) use fields::{Base64Text, Items, Object, SecretText, is_own_text};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -106,7 +106,8 @@ pub(super) struct EncryptBatchRequest<'a> {
     pub(super) context: Context,
     /// The items.
     #[serde(borrow)]
-    pub(super) items: Vec<EncryptBatchItem<'a>>,
+    #[schema(value_type = Vec<EncryptBatchItem<'a>>)]
+    pub(super) items: Items<EncryptBatchItem<'a>>,
 }
 
 /// One plaintext of a batch.
@@ -137,7 +138,8 @@ pub(super) struct DecryptBatchRequest<'a> {
     pub(super) context: Context,
     /// The items.
     #[serde(borrow)]
-    pub(super) items: Vec<DecryptBatchItem<'a>>,
+    #[schema(value_type = Vec<DecryptBatchItem<'a>>)]
+    pub(super) items: Items<DecryptBatchItem<'a>>,
 }
 
 /// One ciphertext of a batch.
@@ -168,7 +170,8 @@ pub(super) struct RewrapBatchRequest<'a> {
     pub(super) context: Context,
     /// The items.
     #[serde(borrow)]
-    pub(super) items: Vec<RewrapBatchItem<'a>>,
+    #[schema(value_type = Vec<RewrapBatchItem<'a>>)]
+    pub(super) items: Items<RewrapBatchItem<'a>>,
 }
 
 /// One ciphertext of a batch to rewrap.
@@ -328,26 +331,10 @@ pub(super) struct Rotated<'a> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StateRequest {
-    pub(super) state: SettableState,
-}
-
-/// The states that a version can be set to.
-#[derive(Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum SettableState {
-    Enabled,
-    DecryptOnly,
-    Disabled,
-}
-
-impl From<SettableState> for VersionState {
-    fn from(state: SettableState) -> Self {
-        match state {
-            SettableState::Enabled => Self::Enabled,
-            SettableState::DecryptOnly => Self::DecryptOnly,
-            SettableState::Disabled => Self::Disabled,
-        }
-    }
+    /// What the version may be used for from now on.
+    #[serde(deserialize_with = "fields::state")]
+    #[schema(schema_with = fields::state_schema)]
+    pub(super) state: VersionState,
 }
 
 /// `POST /v1/keys/NAME/versions/N/destroy`

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::names::RootName;
 use crate::root::RootError;
 use crate::secret::ArenaError;
 use crate::store::StoreError;
@@ -46,6 +47,14 @@ pub enum KeyringError {
     /// The root did not wrap or unwrap.
     #[error("the root did not wrap or unwrap a key version")]
     Root(#[source] Arc<RootError>),
+    /// The version is not wrapped by the root that this sidecar has.
+    #[error(
+        "a key version has no wrapping under {root}: its row was altered or moved, or another root wrapped it"
+    )]
+    NotWrapped {
+        /// Which root.
+        root: RootName,
+    },
     /// The store did not read or write.
     #[error("the key store did not read or write")]
     Store(#[source] Arc<StoreError>),
@@ -85,12 +94,13 @@ impl KeyringError {
     /// Whether a cached key must not outlive this answer of the root (KEYS.md, outage contract): denied, gone
     /// and corrupt end at once; unavailable and throttled are served through within the bound.
     pub(super) fn ends_the_key(&self) -> bool {
-        matches!(
-            self,
-            Self::Root(error) if matches!(
+        match self {
+            Self::Root(error) => matches!(
                 **error,
                 RootError::Denied { .. } | RootError::KeyGone { .. } | RootError::Corrupt { .. }
-            )
-        )
+            ),
+            Self::NotWrapped { .. } => true,
+            _ => false,
+        }
     }
 }

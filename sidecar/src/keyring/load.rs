@@ -12,7 +12,7 @@ use crate::clock::Now;
 use crate::envelope;
 use crate::error_chain::error_chain;
 use crate::names::{KeyRef, KeyVersion};
-use crate::root::{Binding, RootError};
+use crate::root::Binding;
 use crate::secret::KeyVersionSecret;
 use crate::store::VersionRecord;
 
@@ -83,6 +83,21 @@ impl Keyring {
         not_before: Instant,
         now: Now,
     ) -> Result<Arc<CachedKey>, KeyringError> {
+        let key = self.look_up_once(lookup.clone(), not_before, now).await?;
+        if key.looked_at >= not_before {
+            return Ok(key);
+        }
+        // It was the flight of somebody who asked earlier: what it read may be older than what is wanted. The
+        // next one begins now.
+        self.look_up_once(lookup, not_before, now).await
+    }
+
+    async fn look_up_once(
+        &self,
+        lookup: KeyLookup,
+        not_before: Instant,
+        now: Now,
+    ) -> Result<Arc<CachedKey>, KeyringError> {
         let shared = Arc::clone(&self.0);
         let wanted = lookup.clone();
         let flight = self.0.lookups.join(lookup, move || async move {
@@ -133,6 +148,7 @@ impl Shared {
         now: Now,
     ) -> Result<Arc<CachedKey>, KeyringError> {
         Counters::count(&self.cache.counters.lookups);
+        let look = self.cache.next_look();
         let found = match lookup {
             KeyLookup::Name(name) => self.store.key_by_name(name).await,
             KeyLookup::Id(id) => self.store.key_by_id(*id).await,
@@ -150,6 +166,7 @@ impl Shared {
         };
         Ok(self.cache.put_key(CachedKey {
             record,
+            look,
             looked_at: now.monotonic,
             refresh_at: now.monotonic + jittered(self.settings.refresh_after),
             used: LastUse::at(now),
@@ -167,7 +184,6 @@ impl Shared {
             Ok(secret) => self.keep(key_ref, &secret, now),
             Err(error) => {
                 Counters::count(&self.cache.counters.unwrap_failures);
-                let error = KeyringError::from(error);
                 if error.ends_the_key() {
                     self.cache.drop_version(key_ref);
                 }
@@ -206,13 +222,13 @@ impl Shared {
         &self,
         key_ref: KeyRef,
         record: &VersionRecord,
-    ) -> Result<KeyVersionSecret, RootError> {
+    ) -> Result<KeyVersionSecret, KeyringError> {
         let root = self.root.describe().name;
         let Some(wrapping) = record.wrappings.iter().find(|wrapping| wrapping.root == root) else {
-            return Err(RootError::KeyGone { root });
+            return Err(KeyringError::NotWrapped { root });
         };
         let binding = Binding { key: key_ref, domain: &self.settings.domain };
-        self.root.unwrap_key(&wrapping.wrapped, binding).await
+        Ok(self.root.unwrap_key(&wrapping.wrapped, binding).await?)
     }
 }
 

@@ -18,6 +18,8 @@ use crate::store::{KeyRecord, VersionChange, VersionState};
 pub(super) const CONCURRENT_MAX: usize = 16;
 /// All keys in the store are looked over for what is due this often.
 const LOOK_OVER_EVERY: Duration = Duration::from_secs(60);
+/// Rechecks at the root are waited for this long.
+const RECHECK_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Between two readings, the wall clock may differ from the monotonic one by this much.
 const CLOCK_DRIFT_MAX: Duration = Duration::from_secs(120);
 /// After a jump of the wall clock nothing is destroyed for this long: time to set it right, or to cancel.
@@ -70,7 +72,8 @@ impl Keyring {
     pub async fn maintain(&self, now: Now) {
         let due = self.0.schedule.tick(now);
         self.refresh_rows(now).await;
-        self.recheck_root(now).await;
+        // The unwraps go on by themselves: a root that does not answer must not keep the rest from its turn.
+        let _ = tokio::time::timeout(RECHECK_WAIT_MAX, self.recheck_root(now)).await;
         let settings = &self.0.settings;
         let stale_max = settings.encrypt_stale_max.max(settings.decrypt_stale_max);
         self.0.cache.evict(settings.idle_evict, stale_max, now);

@@ -2,7 +2,8 @@
 //!
 //! A new version is drawn in protected memory, wrapped, unwrapped again and compared before its row is written:
 //! a root that cannot give it back loses nothing. Compare-and-swap on the primary version makes two rotations
-//! at once into one.
+//! at once into one, across sidecars; within this one they share a flight, so that a thousand requests which
+//! find a version used up ask the root once.
 
 use subtle::ConstantTimeEq;
 
@@ -30,12 +31,26 @@ impl Keyring {
         Ok(rotated.record.clone())
     }
 
-    /// Makes the version after `record`'s primary, unless somebody else has.
+    /// Makes the version after `record`'s primary, unless somebody else has. All who ask at once share one
+    /// rotation: a usage limit is reached by many requests together. It goes on to its end, also when nobody
+    /// waits for it any more.
     pub(super) async fn rotate_from(
         &self,
         record: &KeyRecord,
         now: Now,
     ) -> Result<(), KeyringError> {
+        let (keyring, record) = (self.clone(), record.clone());
+        let from = KeyRef { id: record.id, version: record.primary };
+        let flight = self.0.rotations.join(from, move || async move {
+            match keyring.0.cache.key(&KeyLookup::Id(from.id)) {
+                Some(key) if key.record.primary > from.version => Ok(()),
+                _ => keyring.rotate_now(&record, now).await,
+            }
+        });
+        flight.await.unwrap_or(Err(KeyringError::Panicked))
+    }
+
+    async fn rotate_now(&self, record: &KeyRecord, now: Now) -> Result<(), KeyringError> {
         let next = record.primary.next().ok_or(KeyringError::VersionsExhausted)?;
         let key_ref = KeyRef { id: record.id, version: next };
         let (version, secret) = self.0.make_version(key_ref, now).await?;

@@ -57,6 +57,13 @@ impl Meter {
         self.bytes.fetch_add(usage.bytes, Ordering::Relaxed);
     }
 
+    fn left(&self) -> Usage {
+        Usage {
+            messages: self.messages.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+
     fn take_all(&self) -> Usage {
         Usage {
             messages: self.messages.swap(0, Ordering::Relaxed),
@@ -108,17 +115,24 @@ impl Keyring {
     ) -> Result<bool, KeyringError> {
         // Who waits for the lock finds what the one before reserved.
         let _held = meter.refill.lock().await;
-        if meter.take(messages, bytes) {
-            return Ok(true);
-        }
         let limit = Usage { messages: key.settings.messages_max, bytes: key.settings.bytes_max };
-        let block = Usage {
-            messages: block_size(limit.messages, BLOCK_MESSAGES_MAX, messages),
-            bytes: block_size(limit.bytes, BLOCK_BYTES_MAX, bytes),
-        };
-        let granted = self.0.store.reserve_usage(meter.key_ref, block, limit).await?;
-        meter.add(granted);
-        Ok(meter.take(messages, bytes))
+        loop {
+            if meter.take(messages, bytes) {
+                return Ok(true);
+            }
+            let left = meter.left();
+            let block = Usage {
+                messages: block_size(limit.messages, BLOCK_MESSAGES_MAX, left.messages, messages),
+                bytes: block_size(limit.bytes, BLOCK_BYTES_MAX, left.bytes, bytes),
+            };
+            let granted = self.0.store.reserve_usage(meter.key_ref, block, limit).await?;
+            meter.add(granted);
+            if granted != block {
+                // The limit is near: what is left of it is enough, or nothing is.
+                return Ok(meter.take(messages, bytes));
+            }
+            // Those who need no block do not wait for the lock, and may have taken from this one: once more.
+        }
     }
 
     /// Gives what was reserved and not used back to the store: at an orderly shutdown.
@@ -140,16 +154,17 @@ impl Keyring {
 impl Shared {
     /// What of the stored usage is reserved here and not yet used.
     pub(super) fn unused(&self, key_ref: KeyRef) -> Usage {
-        let meter = self.meters.of(key_ref);
-        Usage {
-            messages: meter.messages.load(Ordering::Relaxed),
-            bytes: meter.bytes.load(Ordering::Relaxed),
-        }
+        self.meters.of(key_ref).left()
     }
 }
 
-fn block_size(limit: u64, block_max: u64, wanted: u64) -> u64 {
-    (limit / BLOCK_PART).clamp(1, block_max).max(wanted)
+/// What to reserve of one counter: nothing while enough is `left`, or the counter that runs out seldom would
+/// pile up blocks with each refill of the other.
+fn block_size(limit: u64, block_max: u64, left: u64, wanted: u64) -> u64 {
+    if left >= wanted {
+        return 0;
+    }
+    (limit / BLOCK_PART).clamp(1, block_max).max(wanted - left)
 }
 
 #[cfg(test)]
@@ -170,8 +185,15 @@ mod tests {
 
     #[test]
     fn a_block_is_a_small_part_of_a_small_limit_and_never_less_than_what_is_wanted() {
-        assert_eq!(block_size(100, BLOCK_MESSAGES_MAX, 1), 1);
-        assert_eq!(block_size(1 << 32, BLOCK_MESSAGES_MAX, 1), BLOCK_MESSAGES_MAX);
-        assert_eq!(block_size(1000, BLOCK_BYTES_MAX, 900), 900);
+        assert_eq!(block_size(100, BLOCK_MESSAGES_MAX, 0, 1), 1);
+        assert_eq!(block_size(1 << 32, BLOCK_MESSAGES_MAX, 0, 1), BLOCK_MESSAGES_MAX);
+        assert_eq!(block_size(1000, BLOCK_BYTES_MAX, 0, 900), 900);
+        assert_eq!(block_size(1000, BLOCK_BYTES_MAX, 899, 900), 3);
+    }
+
+    #[test]
+    fn a_counter_that_has_enough_left_reserves_nothing() {
+        assert_eq!(block_size(1 << 32, BLOCK_MESSAGES_MAX, 1, 1), 0);
+        assert_eq!(block_size(1 << 32, BLOCK_MESSAGES_MAX, 0, 0), 0);
     }
 }

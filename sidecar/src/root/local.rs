@@ -21,13 +21,17 @@ use zeroize::Zeroizing;
 
 use super::{Binding, Root, RootDescription, RootError};
 use crate::names::RootName;
-use crate::secret::{Arena, FillError, KEY_BYTES, KeyVersionSecret, RootKey, WrappedKey};
+use crate::secret::{
+    Arena, FillError, KEY_BYTES, KeyVersionSecret, RootKey, WrappedKey, wiping_the_stack,
+};
 
 pub use error::LocalRootError;
 
 /// The first byte of a wrapped key: which layout follows.
 const LAYOUT: u8 = 1;
 const NONCE_BYTES: usize = 12;
+/// More stack than one call of the cipher uses, in a build without optimisation too. Roots are called seldom.
+const STACK_BYTES: usize = 64 * 1024;
 
 /// A root key on this machine.
 #[derive(Debug)]
@@ -106,10 +110,10 @@ fn make_key_file_command(path: &Path) -> String {
     format!("(umask 077; head -c 32 /dev/urandom > {})", path.display())
 }
 
-/// The cipher for one call: its key schedule lives on the stack and wipes itself, so that between calls the key is in
-/// the arena and nowhere else.
-fn cipher(key: &RootKey) -> Aes256GcmSiv {
-    Aes256GcmSiv::new(key.expose_bytes().into())
+/// Lends the cipher for one call: its key schedule lives on the stack and is wiped, so that between calls the key is
+/// in the arena and nowhere else (`nothing_secret_is_left_in_memory_once_it_is_dropped`).
+fn with_cipher<T>(key: &RootKey, work: impl FnOnce(&Aes256GcmSiv) -> T) -> T {
+    wiping_the_stack::<STACK_BYTES, _>(|| work(&Aes256GcmSiv::new(key.expose_bytes().into())))
 }
 
 /// Eight hexadecimal digits that tell two root keys apart, and tell nothing else: the head of the tag of an empty
@@ -117,7 +121,8 @@ fn cipher(key: &RootKey) -> Aes256GcmSiv {
 fn fingerprint(key: &RootKey) -> Result<String, LocalRootError> {
     let label = b"keypod/v1/local-root/fingerprint";
     let empty = InOutBuf::from(&mut [][..]);
-    let tag = cipher(key).encrypt_inout_detached(&Nonce::default(), label, empty);
+    let tag =
+        with_cipher(key, |cipher| cipher.encrypt_inout_detached(&Nonce::default(), label, empty));
     let tag = tag.map_err(|_| LocalRootError::Random)?;
     Ok(tag.iter().take(4).map(|byte| format!("{byte:02x}")).collect())
 }
@@ -134,9 +139,10 @@ impl Root for LocalRoot {
         let mut ciphertext = [0; KEY_BYTES];
         let buffer =
             InOutBuf::new(secret.expose_bytes(), &mut ciphertext).map_err(|_| self.corrupt())?;
-        let tag = cipher(&self.key)
-            .encrypt_inout_detached(&Nonce::from(nonce), &binding.to_bytes(), buffer)
-            .map_err(|_| self.corrupt())?;
+        let tag = with_cipher(&self.key, |cipher| {
+            cipher.encrypt_inout_detached(&Nonce::from(nonce), &binding.to_bytes(), buffer)
+        });
+        let tag = tag.map_err(|_| self.corrupt())?;
         let parts = [&[LAYOUT][..], &nonce, &ciphertext, &tag];
         Ok(WrappedKey::from_bytes(parts.concat()))
     }
@@ -150,9 +156,10 @@ impl Root for LocalRoot {
         let (nonce, ciphertext, tag) = parts.ok_or_else(|| self.corrupt())?;
         KeyVersionSecret::fill(&self.arena, |secret| {
             let buffer = InOutBuf::new(ciphertext, secret).map_err(|_| self.corrupt())?;
-            cipher(&self.key)
-                .decrypt_inout_detached(nonce, &binding.to_bytes(), buffer, tag)
-                .map_err(|_| self.corrupt())
+            with_cipher(&self.key, |cipher| {
+                cipher.decrypt_inout_detached(nonce, &binding.to_bytes(), buffer, tag)
+            })
+            .map_err(|_| self.corrupt())
         })
         .map_err(|error| match error {
             FillError::Arena(error) => RootError::Memory(error),

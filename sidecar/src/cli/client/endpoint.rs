@@ -88,8 +88,10 @@ impl Endpoint {
             Some(address) => address,
             None if usual_socket.exists() => Address::Socket(usual_socket.to_owned()),
             None if dev_folder.join("keypod.sock").exists() => {
+                check_own(dev_folder)?;
                 let token = dev_folder.join("token");
-                token_file = token_file.or_else(|| token.exists().then_some(token));
+                // A token from elsewhere is not for whatever stands in the current folder.
+                token_file = args.token_file.clone().or_else(|| token.exists().then_some(token));
                 Address::Socket(dev_folder.join("keypod.sock"))
             }
             None => {
@@ -120,6 +122,20 @@ impl Endpoint {
     pub(super) fn authorization(&self) -> Option<&HeaderValue> {
         self.authorization.as_ref()
     }
+}
+
+/// Refuses a folder that somebody else could have put there: it would be sent plaintext.
+pub(in crate::cli) fn check_own(folder: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let found = std::fs::symlink_metadata(folder)?;
+    let own = found.uid() == rustix::process::geteuid().as_raw();
+    if own && found.is_dir() && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(Failure::configuration(format!(
+        "{} is not a folder of your own that only you may write: name the sidecar with --socket or --addr",
+        folder.display()
+    )))
 }
 
 fn loopback(text: &str) -> anyhow::Result<Address> {

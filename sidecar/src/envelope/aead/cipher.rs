@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 
 use super::super::derive::message_key;
 use super::super::header::HeaderStart;
+use super::super::stream::{LastSegment, Place};
 use super::super::{Context, HEADER_BYTES, Header, MessageId, Suite, TAG_BYTES};
 use super::OpenFailed;
 use crate::secret::DataKey;
@@ -90,6 +91,25 @@ impl MessageCipher {
             self.aead.decrypt_inout_detached(nonce.into(), &self.header, (&mut *text).into(), tag);
         opened.map_err(|_| OpenFailed)?;
         Ok(text.len())
+    }
+
+    /// Opens the next segment in place, and returns the length of the plaintext at its front. If it fails, the
+    /// message has ended.
+    pub(in crate::envelope) fn open_segment(
+        &self,
+        place: &mut Place,
+        segment: &mut [u8],
+        last: LastSegment,
+    ) -> Result<usize, OpenFailed> {
+        let opened = match segment.len().checked_sub(TAG_BYTES) {
+            Some(len) => place.take(len, last).map_err(|_| OpenFailed),
+            None => Err(OpenFailed),
+        };
+        let opened = opened.and_then(|nonce| self.open(&nonce, segment));
+        if opened.is_err() {
+            place.end();
+        }
+        opened
     }
 }
 

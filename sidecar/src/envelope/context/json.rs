@@ -1,6 +1,8 @@
 //! A context out of JSON: an object of strings and nothing else.
 //!
-//! Never lets serde's own messages through for a value of the wrong type: they repeat it.
+//! Never lets serde's own messages through for a value of the wrong type: they repeat it. For the same reason
+//! it asks for "any" value: asked for a map or a string, serde_json writes such a message itself (test
+//! `no_refusal_repeats_what_was_refused`).
 
 use std::fmt;
 
@@ -20,7 +22,7 @@ macro_rules! refuse {
 
 impl<'de> Deserialize<'de> for Context {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Pairs)
+        deserializer.deserialize_any(Pairs)
     }
 }
 
@@ -63,7 +65,7 @@ struct Text(String);
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_string(TextVisitor)
+        deserializer.deserialize_any(TextVisitor)
     }
 }
 

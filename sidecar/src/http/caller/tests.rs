@@ -48,7 +48,7 @@ fn a_token_names_its_caller_and_nothing_else_does() {
         "Basic YTpi",
         &format!("Bearer {ALICE}x"),
         &format!("Basic {ALICE}"),
-        &ALICE.to_owned(),
+        ALICE,
     ] {
         assert_eq!(ask(&callers, None, &[bad]), None, "{bad}");
     }
@@ -75,20 +75,25 @@ fn on_the_socket_the_peer_is_enough_and_a_wrong_token_is_not_overlooked() {
 }
 
 #[test]
-fn a_changed_file_is_read_again_and_a_bad_one_changes_nothing() {
+fn a_changed_file_is_read_again_and_a_bad_or_missing_one_revokes_its_token_alone() {
     let folder = tempfile::tempdir().unwrap();
     let callers = two_callers(&folder);
-    let alice = format!("Bearer {ALICE}");
+    let (alice, bob) = (format!("Bearer {ALICE}"), format!("Bearer {BOB}"));
     let path = folder.path().join("a");
-    let later = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(5_000_000_000);
-    std::fs::write(&path, "").unwrap();
-    std::fs::File::open(&path).unwrap().set_modified(later).unwrap();
-    assert!(callers.reload_if_changed().is_err());
-    assert!(ask(&callers, None, &[&alice]).is_some());
+    assert!(callers.reload_if_changed().is_none());
+    for spoil in [
+        |path: &Path| std::fs::write(path, "").unwrap(),
+        |path: &Path| std::fs::remove_file(path).unwrap(),
+    ] {
+        spoil(&path);
+        assert_eq!(callers.reload_if_changed().unwrap().len(), 1);
+        assert!(callers.reload_if_changed().is_none());
+        assert_eq!(ask(&callers, None, &[&alice]), None);
+        assert!(ask(&callers, None, &[&bob]).is_some());
+    }
     let fresh = "fresh-token-0123456789abcdef";
-    std::fs::write(&path, fresh).unwrap();
-    assert!(callers.reload_if_changed().unwrap());
-    assert_eq!(ask(&callers, None, &[&alice]), None);
+    token_file(&folder, "a", fresh, 0o600);
+    assert!(callers.reload_if_changed().unwrap().is_empty());
     assert_eq!(ask(&callers, None, &[&format!("Bearer {fresh}")]).as_deref(), Some("alice"));
 }
 

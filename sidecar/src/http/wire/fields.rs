@@ -4,15 +4,16 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::{Error as _, Visitor};
+use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::openapi::schema::{AdditionalProperties, Schema, SchemaType, Type};
-use utoipa::openapi::{Object, ObjectBuilder, RefOr};
+use utoipa::openapi::{Object as ObjectSchema, ObjectBuilder, RefOr};
 use zeroize::Zeroizing;
 
 use crate::envelope::{Context, ContextError, NotOurs, decode_text};
 use crate::names::{KeyName, NameError};
 use crate::secret::{OpenBuffer, Plaintext, SealBuffer};
+use crate::store::VersionState;
 
 /// A JSON string that may hold plaintext.
 pub(in crate::http) enum SecretText<'a> {
@@ -80,6 +81,66 @@ impl Serialize for Base64Text<'_> {
     }
 }
 
+/// A `T` that is written as a JSON object: derived types take an array of their fields' values, too.
+pub(in crate::http) struct Object<T>(pub(in crate::http) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(MapsOnly(deserializer)).map(Self)
+    }
+}
+
+struct MapsOnly<D>(D);
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for MapsOnly<D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_map(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+/// Items of a batch, each an object, at most [`ITEMS_CEILING`]: they take more room than they do as text, so they
+/// are counted while they are read.
+pub(in crate::http) struct Items<T>(pub(in crate::http) Vec<T>);
+
+/// No configuration allows more items in a batch.
+const ITEMS_CEILING: usize = 16_384;
+
+const TOO_MANY_ITEMS: &str = "a batch has fewer items: split it";
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Items<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ItemsVisitor<T>(std::marker::PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ItemsVisitor<T> {
+            type Value = Items<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an array of objects")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Items<T>, A::Error> {
+                let mut all = Vec::new();
+                while let Some(Object(item)) = items.next_element()? {
+                    if all.len() == ITEMS_CEILING {
+                        return Err(A::Error::custom(TOO_MANY_ITEMS));
+                    }
+                    all.push(item);
+                }
+                Ok(Items(all))
+            }
+        }
+
+        deserializer.deserialize_seq(ItemsVisitor(std::marker::PhantomData))
+    }
+}
+
 /// Whether `message` is one that a type of this crate makes, and so repeats nothing of the body.
 pub(in crate::http) fn is_own_text(message: &str) -> bool {
     let context = [
@@ -92,6 +153,7 @@ pub(in crate::http) fn is_own_text(message: &str) -> bool {
     ];
     context.iter().any(|error| error.to_string() == message)
         || NameError::Key.to_string() == message
+        || [TOO_MANY_ITEMS, NOT_A_STATE].contains(&message)
 }
 
 pub(super) fn key_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyName, D::Error> {
@@ -126,26 +188,43 @@ pub(super) fn whole_number<'de, D: Deserializer<'de>>(
     number.map(Some).ok_or_else(|| D::Error::custom("not a whole number"))
 }
 
+const NOT_A_STATE: &str = "`state` is enabled, decrypt_only or disabled";
+
+/// A state that a version can be set to, as a string: a derived enum would take an object, too.
+pub(super) fn state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VersionState, D::Error> {
+    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+    match VersionState::from_text(&text) {
+        Some(state) if state != VersionState::Destroyed => Ok(state),
+        _ => Err(D::Error::custom(NOT_A_STATE)),
+    }
+}
+
+pub(super) fn state_schema() -> ObjectSchema {
+    text_schema("A state that a version can be set to.")
+        .enum_values(Some(["enabled", "decrypt_only", "disabled"]))
+        .build()
+}
+
 fn text_schema(description: &str) -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(SchemaType::Type(Type::String))
         .description(Some(description.to_owned()))
 }
 
-pub(super) fn key_name_schema() -> Object {
+pub(super) fn key_name_schema() -> ObjectSchema {
     text_schema("The name of a key.")
         .pattern(Some("^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"))
         .build()
 }
 
-pub(super) fn base64_schema() -> Object {
+pub(super) fn base64_schema() -> ObjectSchema {
     // The bits that no byte takes are zero: one text for one plaintext.
     let pattern =
         "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)?$";
     text_schema("Standard base64 with padding (RFC 4648 section 4).").pattern(Some(pattern)).build()
 }
 
-pub(super) fn ciphertext_schema() -> Object {
+pub(super) fn ciphertext_schema() -> ObjectSchema {
     // At least the 87 bytes of an empty message; the bits that no byte takes are zero.
     let pattern =
         r"^kp1\.([A-Za-z0-9_-]{4}){29,}([A-Za-z0-9_-]{2}[AEIMQUYcgkosw048]|[A-Za-z0-9_-][AQgw])?$";
@@ -153,18 +232,18 @@ pub(super) fn ciphertext_schema() -> Object {
 }
 
 /// A plaintext in a batch: what is no base64 fails by itself, so the shape of the body does not ask for it.
-pub(super) fn item_base64_schema() -> Object {
+pub(super) fn item_base64_schema() -> ObjectSchema {
     text_schema("Standard base64 with padding (RFC 4648 section 4); anything else fails this item.")
         .build()
 }
 
 /// A ciphertext in a batch, likewise.
-pub(super) fn item_ciphertext_schema() -> Object {
+pub(super) fn item_ciphertext_schema() -> ObjectSchema {
     text_schema("A ciphertext in text form; anything else fails this item.").build()
 }
 
 /// A switch that this version knows and does not serve.
-pub(super) fn only_false_schema() -> Object {
+pub(super) fn only_false_schema() -> ObjectSchema {
     ObjectBuilder::new()
         .schema_type(SchemaType::Type(Type::Boolean))
         .description(Some("Not served yet: only `false` is taken.".to_owned()))
@@ -172,7 +251,7 @@ pub(super) fn only_false_schema() -> Object {
         .build()
 }
 
-pub(super) fn context_schema() -> Object {
+pub(super) fn context_schema() -> ObjectSchema {
     let value = text_schema("At most 1,024 bytes of UTF-8.").max_length(Some(1024)).build();
     let name = text_schema("The name of a pair.").pattern(Some("^[a-z0-9_.-]{1,64}$")).build();
     ObjectBuilder::new()

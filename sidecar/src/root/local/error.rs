@@ -27,7 +27,7 @@ pub enum LocalRootError {
         path: PathBuf,
     },
     /// It is a folder, a device or a pipe.
-    #[error("{} is not a regular file", path.display())]
+    #[error("{} is not a regular file: set root.local to the path of one", path.display())]
     NotAFile {
         /// Which file.
         path: PathBuf,

@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{LocalRootError, file};
-use crate::secret::KEY_BYTES;
+use crate::secret::{KEY_BYTES, wiping_the_stack};
 
 const SALT_FILE_BYTES_MAX: u64 = 1024;
 const SALT_BYTES: usize = 16;
+/// More stack than Argon2id uses: it keeps some blocks of 1 KiB there.
+const STACK_BYTES: usize = 64 * 1024;
 const PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 16..=1024;
 
 /// What a salt file holds.
@@ -89,7 +91,9 @@ impl Salt {
         blocks.try_reserve_exact(params.block_count()).map_err(|_| failed(()))?;
         blocks.resize(params.block_count(), Block::default());
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let derived = argon2.hash_password_into_with_memory(passphrase, &salt, key, &mut blocks);
+        let derived = wiping_the_stack::<STACK_BYTES, _>(|| {
+            argon2.hash_password_into_with_memory(passphrase, &salt, key, &mut blocks)
+        });
         blocks.zeroize();
         derived.map_err(|_| failed(()))
     }

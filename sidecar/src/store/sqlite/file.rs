@@ -66,7 +66,10 @@ impl Lock {
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW)
             .open(&path)
-            .map_err(|error| unavailable(&path, format_args!("cannot be opened: {error}")))?;
+            .map_err(|error| {
+                let hint = "the folder of store.sqlite must be writable for this user";
+                unavailable(&path, format_args!("cannot be opened ({error}): {hint}"))
+            })?;
         match file.try_lock() {
             Ok(()) => {
                 // For the message below only; a disk too full for it will be noticed soon enough.

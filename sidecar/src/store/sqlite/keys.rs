@@ -6,7 +6,7 @@
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::error::Fault;
-use super::rows::{Columns, keys, select_keys, to_column};
+use super::rows::{Columns, keys, of_one_key, select_keys, to_column};
 use super::scrub;
 use crate::names::{KeyId, KeyName, KeyRef, KeyVersion};
 use crate::store::{KeyRecord, StoreError, VersionChange, VersionRecord, VersionState, Wrapping};
@@ -21,8 +21,23 @@ pub(super) async fn by_id(pool: &SqlitePool, id: KeyId) -> Result<Option<KeyReco
     Ok(keys(&query.fetch_all(pool).await?)?.pop())
 }
 
+/// All keys but those whose rows are damaged: one bad row must not take the others out of sight.
 pub(super) async fn list(pool: &SqlitePool) -> Result<Vec<KeyRecord>, Fault> {
-    keys(&sqlx::query(select_keys!("")).fetch_all(pool).await?)
+    let rows = sqlx::query(select_keys!("")).fetch_all(pool).await?;
+    let mut listed = Vec::new();
+    for rows_of_one in rows.chunk_by(of_one_key) {
+        match keys(rows_of_one) {
+            Ok(mut key) => listed.append(&mut key),
+            Err(Fault::Damaged(what)) => {
+                tracing::error!(
+                    what,
+                    "a damaged key is left out of the list: restore the file from a backup"
+                );
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(listed)
 }
 
 pub(super) async fn insert(tx: &mut SqliteConnection, key: &KeyRecord) -> Result<(), Fault> {

@@ -1,7 +1,7 @@
 //! From rows to records and back: the only file that knows how a value is spelt in a column.
 //!
 //! Depends on [`crate::names`] and the records of [`crate::store`]. A value that Keypod cannot have written is
-//! damage and is reported with the row and column it stands in, never repaired or skipped
+//! damage and is reported with the row and column it stands in, never repaired or used
 //! (`a_row_that_keypod_cannot_have_written_is_reported_not_used`).
 
 use std::str::FromStr;
@@ -88,6 +88,12 @@ macro_rules! select_keys {
     };
 }
 pub(super) use select_keys;
+
+/// Whether two rows of [`select_keys`] belong to one key.
+pub(super) fn of_one_key(one: &SqliteRow, other: &SqliteRow) -> bool {
+    let id = |row: &SqliteRow| row.try_get::<Vec<u8>, _>("id").ok();
+    id(one) == id(other)
+}
 
 /// The keys in rows of [`select_keys`]: one row for each wrapping, or for a version without any.
 pub(super) fn keys(rows: &[SqliteRow]) -> Result<Vec<KeyRecord>, Fault> {

@@ -127,6 +127,8 @@ pub(super) async fn verify(database: &Path) -> Result<(), StoreError> {
         .await
         .map_err(failed)?;
     if finding != "ok" {
+        // SQLite's finding has several lines; a message has one.
+        let finding = finding.replace('\n', " ");
         return Err(damaged(database, &format!("SQLite finds the file damaged ({finding})")));
     }
     connection.close().await.map_err(failed)

@@ -199,9 +199,14 @@ async fn a_row_that_keypod_cannot_have_written_is_reported_not_used() {
         let (_folder, path) = place();
         let store = store_with_keys(&path, 1).await;
         run_sql(&path, &format!("PRAGMA ignore_check_constraints = ON; {sql}")).await;
-        let found = store.list_keys().await.unwrap_err();
+        let key = sample_key("key-0", 0);
+        let by_name = store.key_by_name(&key.name).await;
+        let found = by_name.and(store.key_by_id(key.id).await).unwrap_err();
         assert!(matches!(found, StoreError::Corrupt { .. }), "{sql}: {found:?}");
         assert!(found.to_string().contains(named), "{sql}: {found}");
+        let sound = sample_key("sound", 77);
+        store.insert_key(&sound).await.unwrap();
+        assert_eq!(store.list_keys().await.unwrap(), [sound], "{sql}: one bad row hides no other");
     }
 }
 

@@ -1,0 +1,99 @@
+//! Clients that are slow, silent, or never read.
+
+use std::time::Duration;
+
+use keypod_tests::until;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+
+use super::{Target, head, read_to_end, write_until_it_stalls};
+
+const QUICK: &str = "header_timeout = \"300ms\"\nbody_timeout = \"300ms\"";
+
+#[tokio::test]
+async fn a_head_that_does_not_come_to_its_end_is_cut() {
+    let target = Target::start(QUICK).await;
+    for start in ["", "P", "POST /v1/encrypt HTTP/1.1\r\nHost: loc", "PRI * HTTP/2.0\r\n\r\n"] {
+        let mut connection = target.connect().await;
+        connection.write_all(start.as_bytes()).await.unwrap();
+        let answer = read_to_end(&mut connection).await;
+        assert!(!answer.starts_with("HTTP/1.1 200"), "{start:?}: {answer}");
+    }
+    target.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_head_that_comes_byte_by_byte_for_ever_is_cut() {
+    let target = Target::start(QUICK).await;
+    let mut connection = target.connect().await;
+    connection.write_all(b"GET /v1/status HTTP/1.1\r\nx: ").await.unwrap();
+    until("it is cut", async || connection.write_all(b"y").await.is_err()).await;
+    target.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_body_that_makes_no_progress_is_answered_with_408() {
+    let target = Target::start(QUICK).await;
+    for (path, media, code) in [
+        ("/v1/encrypt", "application/json", "408"),
+        ("/v1/encrypt?key=demo", "application/octet-stream", "408"),
+        ("/v1/decrypt", "application/octet-stream", "408"),
+    ] {
+        let headers = format!("Content-Type: {media}\r\nContent-Length: 1000\r\n");
+        let mut connection = target.connect().await;
+        let start = head("POST", path, &headers) + "{";
+        connection.write_all(start.as_bytes()).await.unwrap();
+        let answer = read_to_end(&mut connection).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code}")), "{path}: {answer}");
+        assert!(answer.contains("request_timeout"), "{path}: {answer}");
+    }
+    target.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_its_stream_is_given_up_and_holds_no_place() {
+    let target = Target::start("answer_timeout = \"300ms\"\nin_flight_max = 8").await;
+    let mut connections = Vec::new();
+    let headers = "Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n";
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+    for _ in 0..8 {
+        let mut connection = target.connect().await;
+        let start = head("POST", "/v1/encrypt?key=demo", headers);
+        connection.write_all(start.as_bytes()).await.unwrap();
+        let pause = Duration::from_millis(50);
+        let written = write_until_it_stalls(&mut connection, chunk.as_bytes(), pause).await;
+        assert!(written < 256 << 20, "back-pressure: {written} bytes went in, none came out");
+        connections.push(connection);
+    }
+    target.assert_memory_bounded(64 << 20);
+    // The clients are still there and still do not read.
+    target.assert_unharmed().await;
+    drop(connections);
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_take_bounded_memory() {
+    let limits = "answer_timeout = \"500ms\"\nbody_memory_bytes_max = 33554432";
+    let target = Target::start(limits).await;
+    let ciphertext = target.client().encrypt("demo", &vec![7; 2 << 20], &json!({})).await;
+    let body = json!({ "ciphertext": ciphertext }).to_string();
+    let headers = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    let request = head("POST", "/v1/decrypt", &headers) + &body;
+    let mut connections = Vec::new();
+    for _ in 0..60 {
+        let mut connection = target.connect().await;
+        let sent =
+            tokio::time::timeout(Duration::from_secs(5), connection.write_all(request.as_bytes()));
+        let _ = sent.await;
+        connections.push(connection);
+    }
+    target.assert_memory_bounded(160 << 20);
+    target.sidecar.until_idle().await;
+    for mut connection in connections {
+        // Cut, or answered: in either case it comes to an end.
+        let _ = connection.shutdown().await;
+        read_to_end(&mut connection).await;
+    }
+    target.sidecar.until_idle().await;
+    target.assert_memory_bounded(160 << 20);
+}
