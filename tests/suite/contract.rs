@@ -49,6 +49,10 @@ async fn the_description_has_the_codes_of_the_page_with_their_statuses() {
     for operation in operations(&document).values() {
         for (status, response) in operation["responses"].as_object().unwrap() {
             if response["content"].get("application/problem+json").is_some() {
+                let header = |name| response["headers"].get(name).is_some();
+                assert_eq!(header("Retry-After"), status == "429" || status == "503");
+                assert_eq!(header("Allow"), status == "405");
+                assert_eq!(header("WWW-Authenticate"), status == "401");
                 let codes = response["description"].as_str().unwrap().split(", ");
                 described.extend(codes.map(|code| (status.clone(), code.to_owned())));
             }

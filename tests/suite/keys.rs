@@ -69,6 +69,16 @@ async fn what_a_key_cannot_be_like_is_refused() {
 }
 
 #[tokio::test]
+async fn a_number_is_what_it_is_however_it_is_written() {
+    let sidecar = SidecarBuilder::new().start().await;
+    let client = sidecar.client();
+    let body = r#"{"name":"a","rotation_period_s":60.0,"messages_max":1e3,"bytes_max":null}"#;
+    let request = client.request("POST", "/v1/keys").header("content-type", "application/json");
+    let key = client.send(request.body(body)).await.json();
+    assert_eq!((&key["rotation_period_s"], &key["messages_max"]), (&json!(60), &json!(1_000)));
+}
+
+#[tokio::test]
 async fn keys_are_listed_by_name() {
     let sidecar = SidecarBuilder::new().key("b").key("c").key("a").start().await;
     let listed = sidecar.client().get("/v1/keys").await.json();

@@ -199,6 +199,30 @@ async fn a_query_that_the_route_does_not_take_is_refused() {
     }
 }
 
+/// It would not be looked at, and the message would be bound to less than its sender believes.
+#[tokio::test]
+async fn a_context_in_a_header_that_does_not_go_with_the_body_is_refused() {
+    let sidecar = Sidecar::start().await;
+    let client = sidecar.client();
+    let text = client.encrypt("demo", b"hello", &json!({})).await;
+    for name in ["Keypod-Context", "Keypod-New-Context"] {
+        for (path, body) in [
+            ("/v1/encrypt", json!({ "key": "demo", "plaintext": "" })),
+            ("/v1/decrypt", json!({ "ciphertext": text })),
+            ("/v1/rewrap", json!({ "ciphertext": text })),
+            ("/v1/encrypt/batch", json!({ "key": "demo", "items": [] })),
+        ] {
+            let request = client.request("POST", path).header(name, "e30").json(&body);
+            client.send(request).await.assert_problem(400, "invalid_request");
+        }
+    }
+    let sealed = client.post_octets("/v1/encrypt?key=demo", &json!({}), vec![1]).await.body;
+    for (path, body) in [("/v1/encrypt?key=demo", vec![1]), ("/v1/decrypt", sealed)] {
+        let request = client.octets(path, &json!({})).header("Keypod-New-Context", "e30");
+        client.send(request.body(body)).await.assert_problem(400, "invalid_request");
+    }
+}
+
 #[test]
 fn the_data_plane_does_not_open_on_an_address_that_others_reach() {
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:7480", "example.org:80"] {

@@ -187,6 +187,19 @@ pub(super) fn present_text<'de, D: Deserializer<'de>>(
     String::deserialize(deserializer).map(Some)
 }
 
+/// A whole number, `null` or nothing. `60.0` is whole, too: JSON has one kind of number.
+pub(super) fn whole_number<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let whole =
+        |number: f64| (number.fract() == 0.0).then(|| format!("{number:.0}").parse().ok())?;
+    let number = number.as_u64().or_else(|| number.as_f64().and_then(whole));
+    number.map(Some).ok_or_else(|| D::Error::custom("not a whole number"))
+}
+
 const NOT_A_STATE: &str = "`state` is enabled, decrypt_only or disabled";
 
 /// A state that a version can be set to, as a string: a derived enum would take an object, too.
@@ -217,12 +230,37 @@ pub(super) fn key_name_schema() -> ObjectSchema {
 }
 
 pub(super) fn base64_schema() -> ObjectSchema {
-    let pattern = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)?$";
+    // The bits that no byte takes are zero: one text for one plaintext.
+    let pattern =
+        "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)?$";
     text_schema("Standard base64 with padding (RFC 4648 section 4).").pattern(Some(pattern)).build()
 }
 
 pub(super) fn ciphertext_schema() -> ObjectSchema {
-    text_schema("A ciphertext in text form.").pattern(Some(r"^kp1\.[A-Za-z0-9_-]+$")).build()
+    // At least the 87 bytes of an empty message; the bits that no byte takes are zero.
+    let pattern =
+        r"^kp1\.([A-Za-z0-9_-]{4}){29,}([A-Za-z0-9_-]{2}[AEIMQUYcgkosw048]|[A-Za-z0-9_-][AQgw])?$";
+    text_schema("A ciphertext in text form.").pattern(Some(pattern)).build()
+}
+
+/// A plaintext in a batch: what is no base64 fails by itself, so the shape of the body does not ask for it.
+pub(super) fn item_base64_schema() -> ObjectSchema {
+    text_schema("Standard base64 with padding (RFC 4648 section 4); anything else fails this item.")
+        .build()
+}
+
+/// A ciphertext in a batch, likewise.
+pub(super) fn item_ciphertext_schema() -> ObjectSchema {
+    text_schema("A ciphertext in text form; anything else fails this item.").build()
+}
+
+/// A switch that this version knows and does not serve.
+pub(super) fn only_false_schema() -> ObjectSchema {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::Boolean))
+        .description(Some("Not served yet: only `false` is taken.".to_owned()))
+        .enum_values(Some([false]))
+        .build()
 }
 
 pub(super) fn context_schema() -> ObjectSchema {
