@@ -8,9 +8,11 @@ mod client;
 mod data;
 mod observe;
 mod sidecar;
+mod skip;
 
 pub use binary::keypod;
 pub use client::{Answer, Client};
 pub use data::{fhir_resources, repository, shared_data};
 pub use observe::until;
 pub use sidecar::{Sidecar, SidecarBuilder, WAIT_MAX};
+pub use skip::skip;

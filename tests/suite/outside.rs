@@ -30,7 +30,7 @@ fn same_user_reads(path: &str) -> bool {
 fn has_setpriv() -> bool {
     let there = Command::new("setpriv").arg("--version").output().is_ok();
     if !there {
-        eprintln!("SKIPPED: setpriv (util-linux) is not there");
+        keypod_tests::skip("setpriv (util-linux) is not there");
     }
     there
 }
@@ -65,7 +65,7 @@ async fn another_process_of_the_same_user_reads_neither_its_environment_nor_its_
 #[tokio::test]
 async fn another_user_reads_nothing_of_it() {
     if !is_root() || !has_setpriv() {
-        eprintln!("SKIPPED: only root can become another user");
+        keypod_tests::skip("only root can become another user");
         return;
     }
     let sidecar = Sidecar::start().await;
@@ -160,7 +160,9 @@ async fn not_even_root_finds_the_root_key_in_its_memory() {
         Err(error) => panic!("root cannot search: {error}"),
     };
     if protection != "secretmem" {
-        eprintln!("SKIPPED: this kernel has no memfd_secret, so root may read {protection}");
+        keypod_tests::skip(&format!(
+            "this kernel has no memfd_secret, so root may read {protection}"
+        ));
         return;
     }
     assert_eq!(found, [""; 0], "the root key stands in memory that root can read");

@@ -19,7 +19,7 @@ impl Volume {
         let options = ["-t", "tmpfs", "-o", "size=2m,mode=0700", "keypod-test"];
         let mounted = Command::new("mount").args(options).arg(&path).status();
         if !is_root() || !mounted.is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: a small volume can be mounted by root only");
+            keypod_tests::skip("a small volume can be mounted by root only");
             return None;
         }
         Some(Self(path))

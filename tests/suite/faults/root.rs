@@ -58,7 +58,7 @@ fn a_root_file_that_is_not_as_it_must_be_is_refused_with_what_to_do() {
 #[test]
 fn a_root_file_of_another_user_is_refused() {
     if !is_root() {
-        eprintln!("SKIPPED: only root can give a file to another user");
+        keypod_tests::skip("only root can give a file to another user");
         return;
     }
     let builder = SidecarBuilder::new();
