@@ -37,9 +37,3 @@ pub fn fhir_resources() -> Option<Vec<String>> {
     }
     Some(resources)
 }
-
-/// Says that a test skips, and why. Past the capture of a test's output, so that it is seen.
-pub fn skip(why: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "\nSKIPPED: {why}");
-}

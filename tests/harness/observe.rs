@@ -36,12 +36,19 @@ impl Sidecar {
     }
 
     /// Bytes of it that are in physical memory.
-    ///
-    /// # Panics
-    /// If the process is gone.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
-        let kib = self.process_status("VmRSS");
+        self.memory_bytes("VmRSS")
+    }
+
+    /// The most bytes of it that have ever been in physical memory.
+    #[must_use]
+    pub fn resident_bytes_max(&self) -> u64 {
+        self.memory_bytes("VmHWM")
+    }
+
+    fn memory_bytes(&self, field: &str) -> u64 {
+        let kib = self.process_status(field);
         kib.trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
     }
 

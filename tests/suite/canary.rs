@@ -110,19 +110,28 @@ async fn go_through_failures(sidecar: &Sidecar, ciphertext: &str, sealed: &[u8])
         let code = if media == "text/plain" { "unsupported_media_type" } else { "invalid_request" };
         heard.failed(answer, code);
     }
+    go_through_failing_items(&client, &mut heard, canary, ciphertext).await;
+    go_through_failing_heads(sidecar, &mut heard, canary).await;
+    go_through_failing_streams(&client, &mut heard, sealed).await;
+    heard
+}
+
+async fn go_through_failing_items(
+    client: &Client,
+    heard: &mut Heard,
+    canary: &str,
+    ciphertext: &str,
+) {
     let twice = json!({ "key": "demo", "context": context(), "items": [{ "plaintext": canary, "context": context() }] });
     let answer = client.post_json("/v1/encrypt/batch", &twice).await;
     heard.failures.push(("batch item".to_owned(), answer.body));
     let not_ours = json!({ "context": context(), "items": [{ "ciphertext": PLAINTEXT }, { "ciphertext": ciphertext, "context": { "b": CONTEXT_VALUE } }] });
     let answer = client.post_json("/v1/decrypt/batch", &not_ours).await;
     heard.failures.push(("batch item".to_owned(), answer.body));
-    go_through_refusals(sidecar, sealed, heard).await
 }
 
-/// Sends the canaries in headers, in paths, as tokens, and in streams that break.
-async fn go_through_refusals(sidecar: &Sidecar, sealed: &[u8], mut heard: Heard) -> Heard {
+async fn go_through_failing_heads(sidecar: &Sidecar, heard: &mut Heard, canary: &str) {
     let client = sidecar.client();
-    let canary = STANDARD.encode(PLAINTEXT);
     let header = client.request("POST", "/v1/encrypt?key=demo");
     let header = header.header("content-type", "application/octet-stream");
     let header = header.header("keypod-context", CONTEXT_VALUE).body(PLAINTEXT);
@@ -143,7 +152,9 @@ async fn go_through_refusals(sidecar: &Sidecar, sealed: &[u8], mut heard: Heard)
     let reader = sidecar.client_of("reader");
     let body = json!({ "key": "demo", "plaintext": canary, "context": context() });
     heard.failed(reader.post_json("/v1/encrypt", &body).await, "forbidden");
+}
 
+async fn go_through_failing_streams(client: &Client, heard: &mut Heard, sealed: &[u8]) {
     let mut flipped = sealed.to_vec();
     flipped[200] ^= 1;
     heard.failed(client.post_octets("/v1/decrypt", &context(), flipped).await, "decryption_failed");
@@ -156,7 +167,6 @@ async fn go_through_refusals(sidecar: &Sidecar, sealed: &[u8], mut heard: Heard)
         request.header("keypod-context", URL_SAFE_NO_PAD.encode(context().to_string())).body(late);
     let broken = request.send().await.unwrap().bytes().await;
     assert!(broken.is_err(), "a stream that fails in the middle breaks off");
-    heard
 }
 
 /// What an operator, or a thief of the log, can see.

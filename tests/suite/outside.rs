@@ -160,7 +160,9 @@ async fn not_even_root_finds_the_root_key_in_its_memory() {
         Err(error) => panic!("root cannot search: {error}"),
     };
     if protection != "secretmem" {
-        keypod_tests::skip(&format!("no memfd_secret here, so root may read {protection}"));
+        keypod_tests::skip(&format!(
+            "this kernel has no memfd_secret, so root may read {protection}"
+        ));
         return;
     }
     assert_eq!(found, [""; 0], "the root key stands in memory that root can read");

@@ -124,7 +124,7 @@ async fn a_root_that_does_not_give_back_what_it_was_given_makes_no_version_and_n
         assert!(world.keyring.create(&create, NewKey::default(), world.now()).await.is_err());
     }
     world.root.set(Mood::Works);
-    assert_eq!(world.store.inner.list_keys().await.unwrap(), std::slice::from_ref(&key));
+    assert_eq!(world.store.inner.list_keys().await.unwrap(), [key]);
     let rotated = world.keyring.rotate(&permit(Action::Rotate, "a"), world.now()).await.unwrap();
     assert_eq!(rotated.primary.number(), 2);
 }
