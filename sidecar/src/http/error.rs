@@ -202,6 +202,10 @@ impl Failure {
                 Code::Conflict,
                 "the key has used all its version numbers: use another key",
             ),
+            KeyringError::NotWrapped { .. } => Self::new(
+                Code::RootUnavailable,
+                "no root of this sidecar has wrapped this key version: an operator must look at the log",
+            ),
             KeyringError::Root(root) => match **root {
                 RootError::Unavailable { .. } | RootError::Throttled { .. } => Self::new(
                     Code::RootUnavailable,
