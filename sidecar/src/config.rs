@@ -7,6 +7,7 @@
 
 mod environment;
 mod parse;
+mod raw;
 mod settings;
 
 pub use environment::ClientEnvironment;
@@ -84,7 +85,7 @@ impl Config {
         let place_of = |setting: &str| {
             if variables.set(setting) { "the environment".to_owned() } else { place.to_owned() }
         };
-        let raw: settings::RawConfig =
+        let raw: raw::RawConfig =
             figment.extract().map_err(|error| parse::explain(error, place_of))?;
         raw.check().map_err(|problem| problem.in_place(place_of))
     }

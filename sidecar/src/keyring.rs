@@ -81,6 +81,8 @@ struct Shared {
     cache: Cache,
     lookups: Flights<KeyLookup, Result<Arc<CachedKey>, KeyringError>>,
     unwraps: Flights<KeyRef, Result<Arc<CachedVersion>, KeyringError>>,
+    /// Rotations, by the version that they leave behind.
+    rotations: Flights<KeyRef, Result<(), KeyringError>>,
     meters: Meters,
     schedule: Schedule,
 }
@@ -171,6 +173,7 @@ impl Keyring {
             cache: Cache::default(),
             lookups: Flights::default(),
             unwraps: Flights::default(),
+            rotations: Flights::default(),
             meters: Meters::default(),
             schedule: Schedule::default(),
         }))

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::KeyLookup;
 use super::usage::Meter;
 use crate::clock::Now;
-use crate::names::{KeyId, KeyName, KeyRef};
+use crate::names::{KeyId, KeyName, KeyRef, KeyVersion};
 use crate::secret::DataKey;
 use crate::store::{KeyRecord, VersionState};
 
@@ -28,11 +28,22 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct CachedKey {
     pub(super) record: KeyRecord,
+    /// Which look at the store this came from: a later one began later, and so has seen at least as much.
+    pub(super) look: u64,
     /// When the store last confirmed it.
     pub(super) looked_at: Instant,
     /// When to look again.
     pub(super) refresh_at: Instant,
     pub(super) used: LastUse,
+}
+
+impl CachedKey {
+    /// Whether this version may open, at least.
+    fn may_use(&self, version: KeyVersion) -> bool {
+        self.record.version(version).is_some_and(|version| {
+            matches!(version.state, VersionState::Enabled | VersionState::DecryptOnly)
+        })
+    }
 }
 
 /// An unwrapped version.
@@ -80,6 +91,7 @@ impl LastUse {
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     tables: RwLock<Tables>,
+    looks: AtomicU64,
     pub(super) counters: Counters,
 }
 
@@ -122,13 +134,19 @@ impl Cache {
         self.read().versions.get(&key_ref).cloned()
     }
 
+    /// The number of a look at the store, to be drawn before it begins.
+    pub(super) fn next_look(&self) -> u64 {
+        self.looks.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Takes in a key's row, and wipes those of its versions that may no longer be used.
     pub(super) fn put_key(&self, mut key: CachedKey) -> Arc<CachedKey> {
         let mut tables = self.write();
         let id = key.record.id;
         if let Some(known) = tables.keys.get(&id) {
-            // An older look that comes late does not undo a newer one.
-            if known.looked_at > key.looked_at {
+            // An older look that comes late does not undo a newer one. Times would not do: the look after a
+            // change carries the time at which its request began.
+            if known.look > key.look {
                 return Arc::clone(known);
             }
             key.used = known.used.carry();
@@ -136,22 +154,24 @@ impl Cache {
         let key = Arc::new(key);
         tables.names.insert(key.record.name.clone(), id);
         tables.keys.insert(id, Arc::clone(&key));
-        let usable = |key_ref: &KeyRef| {
-            key.record.version(key_ref.version).is_some_and(|version| {
-                matches!(version.state, VersionState::Enabled | VersionState::DecryptOnly)
-            })
-        };
-        tables.versions.retain(|key_ref, _| key_ref.id != id || usable(key_ref));
+        tables.versions.retain(|key_ref, _| key_ref.id != id || key.may_use(key_ref.version));
         key
     }
 
+    /// Takes in an unwrapped version, unless its key's row says meanwhile that it may not be used.
     pub(super) fn put_version(
         &self,
         key_ref: KeyRef,
         version: CachedVersion,
     ) -> Arc<CachedVersion> {
         let version = Arc::new(version);
-        self.write().versions.insert(key_ref, Arc::clone(&version));
+        let mut tables = self.write();
+        let refused = tables.keys.get(&key_ref.id).is_some_and(|key| {
+            key.record.version(key_ref.version).is_some() && !key.may_use(key_ref.version)
+        });
+        if !refused {
+            tables.versions.insert(key_ref, Arc::clone(&version));
+        }
         version
     }
 

@@ -133,6 +133,7 @@ impl Shared {
         now: Now,
     ) -> Result<Arc<CachedKey>, KeyringError> {
         Counters::count(&self.cache.counters.lookups);
+        let look = self.cache.next_look();
         let found = match lookup {
             KeyLookup::Name(name) => self.store.key_by_name(name).await,
             KeyLookup::Id(id) => self.store.key_by_id(*id).await,
@@ -150,6 +151,7 @@ impl Shared {
         };
         Ok(self.cache.put_key(CachedKey {
             record,
+            look,
             looked_at: now.monotonic,
             refresh_at: now.monotonic + jittered(self.settings.refresh_after),
             used: LastUse::at(now),

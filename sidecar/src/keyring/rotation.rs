@@ -30,12 +30,23 @@ impl Keyring {
         Ok(rotated.record.clone())
     }
 
-    /// Makes the version after `record`'s primary, unless somebody else has.
+    /// Makes the version after `record`'s primary, unless somebody else has. All who ask at once share one
+    /// rotation: a usage limit is reached by many requests together.
     pub(super) async fn rotate_from(
         &self,
         record: &KeyRecord,
         now: Now,
     ) -> Result<(), KeyringError> {
+        let (keyring, record) = (self.clone(), record.clone());
+        let from = KeyRef { id: record.id, version: record.primary };
+        let flight = self
+            .0
+            .rotations
+            .join(from, move || async move { keyring.rotate_now(&record, now).await });
+        flight.await.unwrap_or(Err(KeyringError::Panicked))
+    }
+
+    async fn rotate_now(&self, record: &KeyRecord, now: Now) -> Result<(), KeyringError> {
         let next = record.primary.next().ok_or(KeyringError::VersionsExhausted)?;
         let key_ref = KeyRef { id: record.id, version: next };
         let (version, secret) = self.0.make_version(key_ref, now).await?;

@@ -1,0 +1,289 @@
+//! The configuration as written, and what makes its values valid.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::ConfigError;
+use super::settings::{
+    CacheSettings, CallerSettings, Config, Credential, KeySettings, LimitSettings, ListenSettings,
+    LocalRootSettings, LogSettings, UnixListen,
+};
+use crate::names::CallerName;
+use crate::policy::{Action, KeyPattern, Rule};
+use crate::secret::Protection;
+
+/// The configuration as written, before it is checked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConfig {
+    #[serde(default)]
+    listen: RawListen,
+    root: RawRoot,
+    store: RawStore,
+    #[serde(default)]
+    cache: CacheSettings,
+    #[serde(default)]
+    keys: KeySettings,
+    #[serde(default)]
+    memory: RawMemory,
+    #[serde(default)]
+    limits: LimitSettings,
+    #[serde(default)]
+    log: LogSettings,
+    #[serde(default)]
+    callers: Vec<RawCaller>,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawListen {
+    tcp: String,
+    unix: String,
+    unix_mode: String,
+    unix_group: Option<String>,
+    health: String,
+}
+
+impl Default for RawListen {
+    fn default() -> Self {
+        Self {
+            tcp: "127.0.0.1:7480".to_owned(),
+            unix: "/run/keypod/keypod.sock".to_owned(),
+            unix_mode: "0660".to_owned(),
+            unix_group: None,
+            health: "127.0.0.1:7481".to_owned(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRoot {
+    #[serde(default = "default_domain")]
+    domain: String,
+    local: RawLocalRoot,
+}
+
+fn default_domain() -> String {
+    "default".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLocalRoot {
+    key_file: Option<PathBuf>,
+    passphrase_file: Option<PathBuf>,
+    salt_file: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawStore {
+    sqlite: PathBuf,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawMemory {
+    require: RawProtection,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawProtection {
+    #[default]
+    Heap,
+    Mlock,
+    Secretmem,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCaller {
+    name: String,
+    token_file: Option<PathBuf>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    operations: Vec<Action>,
+    #[serde(default)]
+    keys: Vec<String>,
+}
+
+/// A value that parsed and is not usable.
+pub(super) struct Problem {
+    setting: String,
+    problem: String,
+}
+
+impl Problem {
+    fn new(setting: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { setting: setting.into(), problem: problem.into() }
+    }
+
+    pub(super) fn in_place(self, place_of: impl Fn(&str) -> String) -> ConfigError {
+        let Self { setting, problem } = self;
+        let place = place_of(&setting);
+        ConfigError::Invalid { setting, place, problem }
+    }
+}
+
+impl RawConfig {
+    /// Checks what types alone cannot, and gives the typed configuration.
+    pub(super) fn check(self) -> Result<Config, Problem> {
+        let domain_is_plain = |byte: u8| byte.is_ascii_graphic();
+        if self.root.domain.is_empty()
+            || self.root.domain.len() > 128
+            || !self.root.domain.bytes().all(domain_is_plain)
+        {
+            return Err(Problem::new("root.domain", "1 to 128 printable ASCII characters"));
+        }
+        check_limits(&self.limits)?;
+        check_bounds(&self.cache)?;
+        Ok(Config {
+            listen: self.listen.check()?,
+            domain: self.root.domain,
+            local_root: self.root.local.check()?,
+            sqlite: self.store.sqlite,
+            cache: self.cache,
+            keys: self.keys,
+            memory_require: match self.memory.require {
+                RawProtection::Heap => Protection::Heap,
+                RawProtection::Mlock => Protection::Mlock,
+                RawProtection::Secretmem => Protection::Secretmem,
+            },
+            limits: self.limits,
+            log: self.log,
+            callers: self
+                .callers
+                .into_iter()
+                .enumerate()
+                .map(|(index, caller)| caller.check(index))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn check_limits(limits: &LimitSettings) -> Result<(), Problem> {
+    let sizes = [
+        ("limits.json_body_bytes_max", limits.json_body_bytes_max),
+        ("limits.batch_items_max", limits.batch_items_max),
+        ("limits.connections_max", limits.connections_max),
+        ("limits.in_flight_max", limits.in_flight_max),
+        ("limits.requests_per_second", limits.requests_per_second as usize),
+    ];
+    for (setting, size) in sizes {
+        if size == 0 {
+            return Err(Problem::new(setting, "at least 1"));
+        }
+    }
+    let room = limits.body_memory_bytes_max;
+    if room < limits.json_body_bytes_max || u32::try_from(room).is_err() {
+        return Err(Problem::new(
+            "limits.body_memory_bytes_max",
+            "at least limits.json_body_bytes_max, and less than 4 GiB",
+        ));
+    }
+    Ok(())
+}
+
+fn check_bounds(cache: &CacheSettings) -> Result<(), Problem> {
+    let recheck = cache.refresh_after.max(cache.root_recheck);
+    for (setting, bound) in [
+        ("cache.encrypt_stale_max", cache.encrypt_stale_max),
+        ("cache.decrypt_stale_max", cache.decrypt_stale_max),
+    ] {
+        if bound <= recheck {
+            return Err(Problem::new(
+                setting,
+                "longer than cache.refresh_after and cache.root_recheck, or keys go stale between two looks",
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl RawListen {
+    fn check(self) -> Result<ListenSettings, Problem> {
+        let tcp = address("listen.tcp", &self.tcp)?;
+        if tcp.is_some_and(|address| !address.ip().is_loopback()) {
+            return Err(Problem::new(
+                "listen.tcp",
+                "the data plane listens on loopback only: use 127.0.0.1:PORT or [::1]:PORT, or \"off\"",
+            ));
+        }
+        let unix = match self.unix.as_str() {
+            "off" => None,
+            path => Some(UnixListen {
+                path: path.into(),
+                mode: mode(&self.unix_mode)?,
+                group: self.unix_group,
+            }),
+        };
+        if tcp.is_none() && unix.is_none() {
+            return Err(Problem::new(
+                "listen.tcp",
+                "listen.tcp and listen.unix cannot both be off",
+            ));
+        }
+        Ok(ListenSettings { tcp, unix, health: address("listen.health", &self.health)? })
+    }
+}
+
+fn address(setting: &str, text: &str) -> Result<Option<SocketAddr>, Problem> {
+    if text == "off" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| {
+        Problem::new(setting, "an IP address and a port, such as 127.0.0.1:7480, or \"off\"")
+    })
+}
+
+fn mode(text: &str) -> Result<u32, Problem> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode & !0o770 == 0 => Ok(mode),
+        _ => Err(Problem::new(
+            "listen.unix_mode",
+            "an octal mode without rights for others, such as \"0660\"",
+        )),
+    }
+}
+
+impl RawLocalRoot {
+    fn check(self) -> Result<LocalRootSettings, Problem> {
+        match (self.key_file, self.passphrase_file, self.salt_file) {
+            (Some(key_file), None, None) => Ok(LocalRootSettings::KeyFile(key_file)),
+            (None, Some(passphrase_file), Some(salt_file)) => {
+                Ok(LocalRootSettings::Passphrase { passphrase_file, salt_file })
+            }
+            _ => Err(Problem::new(
+                "root.local",
+                "either key_file, or passphrase_file together with salt_file",
+            )),
+        }
+    }
+}
+
+impl RawCaller {
+    fn check(self, index: usize) -> Result<CallerSettings, Problem> {
+        let at = |name: &str| format!("callers.{index}.{name}");
+        let caller: CallerName =
+            self.name.parse().map_err(|error| Problem::new(at("name"), format!("{error}")))?;
+        let credential = match (self.token_file, self.uid, self.gid) {
+            (Some(path), None, None) => Credential::TokenFile(path),
+            (None, Some(uid), gid) => Credential::Peer { uid, gid },
+            _ => {
+                let problem = "a caller has either a token_file, or a uid and perhaps a gid";
+                return Err(Problem::new(at("token_file"), problem));
+            }
+        };
+        let pattern = |text: &String| {
+            KeyPattern::parse(text).ok_or_else(|| {
+                Problem::new(at("keys"), "key names, or prefixes that end in one `*`")
+            })
+        };
+        let keys = self.keys.iter().map(pattern).collect::<Result<_, _>>()?;
+        Ok(CallerSettings { credential, rule: Rule { caller, actions: self.operations, keys } })
+    }
+}
