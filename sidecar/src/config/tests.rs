@@ -124,7 +124,7 @@ fn the_commented_example_leaves_no_setting_out() {
     for table in tables.map(|table| format!("[{table}]")).into_iter().chain(["[[callers]]".into()])
     {
         let text = format!("{table}\nno_such_setting = 1");
-        let error = Figment::from(Toml::string(&text)).extract::<settings::RawConfig>();
+        let error = Figment::from(Toml::string(&text)).extract::<raw::RawConfig>();
         let known = error.err().unwrap().into_iter().find_map(|error| match error.kind {
             figment::error::Kind::UnknownField(_, known) => Some(known),
             _ => None,
