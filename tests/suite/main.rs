@@ -4,3 +4,4 @@
 mod first_steps;
 mod layering;
 mod memory;
+mod papers;
