@@ -19,6 +19,11 @@ const PAIRS_MAX: usize = 32;
 const NAME_BYTES_MAX: usize = 64;
 /// Bytes of a value.
 const VALUE_BYTES_MAX: usize = 1_024;
+/// The SHA-256 of four zero bytes, which is the encoding of no pairs (first vector of `context.json`).
+const EMPTY_DIGEST: [u8; 32] = [
+    0xdf, 0x3f, 0x61, 0x98, 0x04, 0xa9, 0x2f, 0xdb, 0x40, 0x57, 0x19, 0x2d, 0xc4, 0x3d, 0xd7, 0x48,
+    0xea, 0x77, 0x8a, 0xdc, 0x52, 0xbc, 0x49, 0x8c, 0xe8, 0x05, 0x24, 0xc0, 0x14, 0xb8, 0x11, 0x19,
+];
 
 /// Why a context was refused. Neither names nor values are repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,14 +51,19 @@ pub enum ContextError {
 
 /// Pairs of a name and a value, sorted by the bytes of their names. Deserialises from a JSON object of strings
 /// and from nothing else; a field should be `#[serde(default)] Context`, since an `Option` would take `null`.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Context(Vec<(String, String)>);
+///
+/// Its digest is computed when it is parsed: sealing, the audit log and every other item of a batch use it again.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Context {
+    pairs: Vec<(String, String)>,
+    digest: [u8; 32],
+}
 
 impl Context {
     /// No pairs.
     #[must_use]
     pub const fn empty() -> Self {
-        Self(Vec::new())
+        Self { pairs: Vec::new(), digest: EMPTY_DIGEST }
     }
 
     /// These pairs, in any order, within the limits of API.md.
@@ -81,68 +91,55 @@ impl Context {
         if self.len() + other.len() > PAIRS_MAX {
             return Err(ContextError::TooManyPairs);
         }
-        Self::sorted(self.0.iter().chain(&other.0).cloned().collect())
+        Self::sorted(self.pairs.iter().chain(&other.pairs).cloned().collect())
     }
 
     /// The value of the pair with this name.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&str> {
-        let at = self.0.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok()?;
-        self.0.get(at).map(|(_, value)| value.as_str())
+        let at = self.pairs.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok()?;
+        self.pairs.get(at).map(|(_, value)| value.as_str())
     }
 
     /// The pairs, sorted by the bytes of their names.
     pub fn pairs(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Whether it has no pairs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.pairs.is_empty()
     }
 
     /// How many pairs it has.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.pairs.len()
     }
 
-    /// `SHA-256(encode(context))` (FORMAT.md). Allocates nothing.
+    /// `SHA-256(encode(context))` (FORMAT.md).
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        self.encode(|bytes| hash.update(bytes));
-        hash.finalize().into()
-    }
-
-    /// `encode(context)` (FORMAT.md), piece by piece: every string after its length, so that no two contexts
-    /// have one encoding.
-    fn encode(&self, mut write: impl FnMut(&[u8])) {
-        write(&length(self.0.len()));
-        for (name, value) in &self.0 {
-            write(&length(name.len()));
-            write(name.as_bytes());
-            write(&length(value.len()));
-            write(value.as_bytes());
-        }
+        self.digest
     }
 
     fn sorted(mut pairs: Vec<(String, String)>) -> Result<Self, ContextError> {
         // `str` is ordered by its bytes, which is the format's order.
         pairs.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        if pairs.is_sorted_by(|(one, _), (other, _)| one < other) {
-            Ok(Self(pairs))
-        } else {
-            Err(ContextError::NameTwice)
+        if !pairs.is_sorted_by(|(one, _), (other, _)| one < other) {
+            return Err(ContextError::NameTwice);
         }
+        let mut hash = Sha256::new();
+        encode(&pairs, |bytes| hash.update(bytes));
+        Ok(Self { pairs, digest: hash.finalize().into() })
     }
 
     /// `encode(context)`, in one piece.
     #[cfg(test)]
     pub(super) fn encoded(&self) -> Vec<u8> {
         let mut encoded = Vec::new();
-        self.encode(|bytes| encoded.extend_from_slice(bytes));
+        encode(&self.pairs, |bytes| encoded.extend_from_slice(bytes));
         encoded
     }
 
@@ -150,6 +147,12 @@ impl Context {
     #[cfg(test)]
     pub(crate) fn beyond_limits(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         Self::sorted(pairs.into_iter().collect()).unwrap()
+    }
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self::empty()
     }
 }
 
@@ -168,6 +171,18 @@ fn check_pair(name: &str, value: &str) -> Result<(), ContextError> {
         return Err(ContextError::Value);
     }
     Ok(())
+}
+
+/// `encode(context)` (FORMAT.md), piece by piece: every string after its length, so that no two contexts have
+/// one encoding. Allocates nothing.
+fn encode(pairs: &[(String, String)], mut write: impl FnMut(&[u8])) {
+    write(&length(pairs.len()));
+    for (name, value) in pairs {
+        write(&length(name.len()));
+        write(name.as_bytes());
+        write(&length(value.len()));
+        write(value.as_bytes());
+    }
 }
 
 /// A length as the format writes it. Every length fits: the limits are far below 2^32.

@@ -186,4 +186,11 @@ mod tests {
         assert_eq!(buffer.plaintext_len(), 3);
         assert_eq!(buffer.expose_whole().len(), HEADER_BYTES + 3 + TAG_BYTES);
     }
+
+    #[test]
+    fn what_is_cut_off_is_wiped() {
+        let mut buffer = SealBuffer::copied_from(&[7; 100]);
+        buffer.truncate(3);
+        assert_eq!(buffer.expose_whole()[HEADER_BYTES + 3..], [0; TAG_BYTES]);
+    }
 }

@@ -88,6 +88,7 @@ fn joined_contexts_keep_to_the_limit_of_pairs() {
 fn emptiness_and_length_are_those_of_the_pairs() {
     assert!(Context::empty().is_empty());
     assert_eq!(Context::default(), Context::empty());
+    assert_eq!(Context::new([]), Ok(Context::empty()), "with the digest of no pairs");
     let one = context_of(&[("a", "")]);
     assert!(!one.is_empty());
     assert_eq!((one.len(), one.pairs().len()), (1, 1));
