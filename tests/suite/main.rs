@@ -21,6 +21,7 @@ mod layering;
 mod life;
 mod memory;
 mod outside;
+mod papers;
 mod pieces;
 mod pressure;
 mod records;

@@ -93,3 +93,49 @@ fn a_caller_has_one_kind_of_credential_and_known_operations() {
     assert!(caller("uid = 1\noperations = [\"encript\"]").unwrap_err().contains("callers"));
     assert!(caller("uid = 1\noperations = []\nkeys = [\"*x\"]").unwrap_err().contains("keys"));
 }
+
+/// Both places that show every setting: the commented file, and the block in README.md.
+fn examples() -> [&'static str; 2] {
+    let readme = include_str!("../../../README.md");
+    let block = readme.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```"));
+    [include_str!("../../keypod.example.toml"), block.unwrap().0]
+}
+
+#[test]
+fn the_examples_show_the_defaults() {
+    for text in examples() {
+        let mut example = parse(text).unwrap();
+        let LocalRootSettings::KeyFile(key_file) = &example.local_root else {
+            panic!("the example shows a key file");
+        };
+        let sqlite = &example.sqlite;
+        let needed = format!("[root.local]\nkey_file = {key_file:?}\n[store]\nsqlite = {sqlite:?}");
+        assert!(std::mem::take(&mut example.callers).len() > 1);
+        assert_eq!(format!("{example:#?}"), format!("{:#?}", parse(&needed).unwrap()));
+    }
+}
+
+#[test]
+fn the_commented_example_leaves_no_setting_out() {
+    let [example, _] = examples();
+    let shown = |table: &str, name: &str| {
+        example.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).any(|line| {
+            line.split_once(" = ").is_some_and(|(setting, _)| setting == name)
+                || line == format!("[{table}.{name}]")
+        })
+    };
+    let tables =
+        ["listen", "root", "root.local", "store", "cache", "keys", "memory", "limits", "log"];
+    for table in tables.map(|table| format!("[{table}]")).into_iter().chain(["[[callers]]".into()])
+    {
+        let text = format!("{table}\nno_such_setting = 1");
+        let error = Figment::from(Toml::string(&text)).extract::<raw::RawConfig>();
+        let known = error.err().unwrap().into_iter().find_map(|error| match error.kind {
+            figment::error::Kind::UnknownField(_, known) => Some(known),
+            _ => None,
+        });
+        for name in known.unwrap() {
+            assert!(shown(table.trim_matches(['[', ']']), name), "{table} {name}");
+        }
+    }
+}

@@ -202,7 +202,7 @@ impl Failure {
                 Code::Conflict,
                 "the key has used all its version numbers: use another key",
             ),
-            KeyringError::NotWrapped { .. } => Self::new(
+            KeyringError::WrappedElsewhere { .. } => Self::new(
                 Code::RootUnavailable,
                 "no root of this sidecar has wrapped this key version: an operator must look at the log",
             ),

@@ -47,12 +47,15 @@ pub enum KeyringError {
     /// The root did not wrap or unwrap.
     #[error("the root did not wrap or unwrap a key version")]
     Root(#[source] Arc<RootError>),
-    /// The version is not wrapped by the root that this sidecar has.
+    /// The version's row has no wrapping at all: it was altered.
+    #[error("a key version has no wrapping: its row was altered")]
+    NotWrapped,
+    /// Other roots have wrapped the version, and this one has not.
     #[error(
-        "a key version has no wrapping under {root}: its row was altered or moved, or another root wrapped it"
+        "a key version has no wrapping under {root}: another root wrapped it, or its row was altered"
     )]
-    NotWrapped {
-        /// Which root.
+    WrappedElsewhere {
+        /// This root.
         root: RootName,
     },
     /// The store did not read or write.
@@ -99,7 +102,7 @@ impl KeyringError {
                 **error,
                 RootError::Denied { .. } | RootError::KeyGone { .. } | RootError::Corrupt { .. }
             ),
-            Self::NotWrapped { .. } => true,
+            Self::NotWrapped | Self::WrappedElsewhere { .. } => true,
             _ => false,
         }
     }

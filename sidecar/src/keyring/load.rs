@@ -225,7 +225,10 @@ impl Shared {
     ) -> Result<KeyVersionSecret, KeyringError> {
         let root = self.root.describe().name;
         let Some(wrapping) = record.wrappings.iter().find(|wrapping| wrapping.root == root) else {
-            return Err(KeyringError::NotWrapped { root });
+            return Err(match record.wrappings.is_empty() {
+                true => KeyringError::NotWrapped,
+                false => KeyringError::WrappedElsewhere { root },
+            });
         };
         let binding = Binding { key: key_ref, domain: &self.settings.domain };
         Ok(self.root.unwrap_key(&wrapping.wrapped, binding).await?)

@@ -14,7 +14,8 @@ impl Keyring {
     /// that is what the bounds are for.
     ///
     /// # Errors
-    /// [`KeyringError::Root`] with [`RootError::Corrupt`], or [`KeyringError::NotWrapped`], if the root opens none
+    /// [`KeyringError::Root`] with [`RootError::Corrupt`], [`KeyringError::NotWrapped`] or
+    /// [`KeyringError::WrappedElsewhere`], if the root opens none
     /// of them; [`KeyringError::Store`] if the store cannot be read.
     pub async fn probe_root(&self) -> Result<(), KeyringError> {
         let mut refusal = None;
@@ -43,7 +44,7 @@ impl Keyring {
 /// Whether this is what the wrong root answers. One whose key is disabled or out of reach may be the right one.
 fn says_another_root(error: &KeyringError) -> bool {
     match error {
-        KeyringError::NotWrapped { .. } => true,
+        KeyringError::NotWrapped | KeyringError::WrappedElsewhere { .. } => true,
         KeyringError::Root(error) => matches!(**error, RootError::Corrupt { .. }),
         _ => false,
     }
