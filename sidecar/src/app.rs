@@ -32,6 +32,8 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::{KeyStore, StoreError};
 use crate::telemetry::{self, Format, TelemetryError};
 
+/// The store is asked whether it can be written this often.
+const WATCH_STORE_EVERY: Duration = Duration::from_secs(5);
 /// The keyring looks after itself this often.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 
@@ -174,7 +176,7 @@ impl Sidecar {
         let clock = Arc::new(SystemClock);
         let keyring = Keyring::new(keyring_settings(config), root, Arc::clone(&store), arena);
         let started = async {
-            let probed = keyring.probe_root(clock.now()).await;
+            let probed = keyring.probe_root().await;
             probed
                 .map_err(|source| StartError::OtherRoot { path: config.sqlite.clone(), source })?;
             let preload = &config.cache.preload;
@@ -196,6 +198,7 @@ impl Sidecar {
         let service = Service::new(Rules::new(rules), limits, keyring, clock);
         let api = Arc::new(Api::new(service, callers, http_settings(config)));
         tasks.push(tokio::spawn(maintain(Arc::clone(&api))));
+        tasks.push(tokio::spawn(watch_store(Arc::clone(&api))));
         tasks.push(tokio::spawn(housekeep(Arc::clone(&api), metrics)));
         health.serving(Arc::clone(&api));
         let drain_max = config.limits.drain_timeout;
@@ -257,6 +260,17 @@ async fn maintain(api: Arc<Api>) {
         timer.tick().await;
         let service = api.service();
         service.keyring().maintain(service.now()).await;
+    }
+}
+
+/// Asks on a timer whether the store can be written, so that a probe need not. Apart from the maintenance: a
+/// store that hangs holds up nothing else.
+async fn watch_store(api: Arc<Api>) {
+    let mut timer = tokio::time::interval(WATCH_STORE_EVERY);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        let _ = api.service().keyring().check_store().await;
     }
 }
 

@@ -26,7 +26,8 @@ pub use error::KeyringError;
 pub use lifecycle::{Destruction, NewKey};
 pub use status::{CachedKeyStatus, KeyringStatus};
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use cache::{Cache, CachedKey, CachedVersion, Purpose};
@@ -88,6 +89,10 @@ struct Shared {
     rotations: Flights<KeyRef, Result<(), KeyringError>>,
     meters: Meters,
     schedule: Schedule,
+    /// What the store said when it was last asked.
+    store_problem: Mutex<Option<String>>,
+    /// Keys whose newest version stays in memory, used or not.
+    pinned: OnceLock<HashSet<KeyName>>,
 }
 
 /// How a key is looked up in the store.
@@ -179,6 +184,8 @@ impl Keyring {
             rotations: Flights::default(),
             meters: Meters::default(),
             schedule: Schedule::default(),
+            store_problem: Mutex::default(),
+            pinned: OnceLock::new(),
         }))
     }
 
@@ -221,9 +228,35 @@ impl Keyring {
     /// on: once the version's limit is used up it may not.
     ///
     /// # Errors
-    /// [`KeyringError`] when the store cannot be reached for a further block.
-    pub async fn charge_stream(&self, key: &SealingKey, bytes: u64) -> Result<bool, KeyringError> {
+    /// [`KeyringError`] when the version may no longer seal, or when the store cannot be reached for a further
+    /// block.
+    pub async fn charge_stream(
+        &self,
+        key: &SealingKey,
+        bytes: u64,
+        now: Now,
+    ) -> Result<bool, KeyringError> {
+        self.confirm(key.data_key.key(), Purpose::Encrypt, now).await?;
         self.charge(&key.key, &key.meter, 0, bytes).await
+    }
+
+    /// Looks again whether a key that is opening a stream may go on: a stream is as long as its sender likes, and
+    /// does not outlive a disabled version or a bound.
+    ///
+    /// # Errors
+    /// [`KeyringError`] when the version may no longer open.
+    pub async fn confirm_stream(&self, key: &OpeningKey, now: Now) -> Result<(), KeyringError> {
+        self.confirm(key.data_key.key(), Purpose::Decrypt, now).await
+    }
+
+    async fn confirm(
+        &self,
+        key_ref: KeyRef,
+        purpose: Purpose,
+        now: Now,
+    ) -> Result<(), KeyringError> {
+        let key = self.key(&KeyLookup::Id(key_ref.id), purpose, now).await?;
+        self.version(&key, key_ref.version, purpose, now).await.map(drop)
     }
 
     /// The name of the key with this id, so that policy can be asked about it; `None` if there is none.
@@ -262,7 +295,8 @@ impl Keyring {
         })
     }
 
-    /// Unwraps the newest version of each of these keys, so that their first use does not wait.
+    /// Unwraps the newest version of each of these keys, so that their first use does not wait, and keeps it in
+    /// memory from now on, used or not.
     ///
     /// # Errors
     /// The first key that could not be had, with why.
@@ -272,16 +306,18 @@ impl Keyring {
         now: Now,
     ) -> Result<(), (KeyName, KeyringError)> {
         use futures_util::{TryStreamExt, stream};
-        stream::iter(names.iter().cloned().map(Ok))
+        let pinned = self.0.pinned.get_or_init(|| names.iter().cloned().collect());
+        stream::iter(pinned.iter().map(Ok))
             .try_for_each_concurrent(maintenance::CONCURRENT_MAX, |name| async move {
-                let warm = async {
-                    let key =
-                        self.key(&KeyLookup::Name(name.clone()), Purpose::Encrypt, now).await?;
-                    self.version(&key, key.record.primary, Purpose::Encrypt, now).await
-                };
-                warm.await.map(drop).map_err(|error| (name.clone(), error))
+                self.warm(name, now).await.map_err(|error| (name.clone(), error))
             })
             .await
+    }
+
+    /// Has the newest version of a key in memory.
+    async fn warm(&self, name: &KeyName, now: Now) -> Result<(), KeyringError> {
+        let key = self.key(&KeyLookup::Name(name.clone()), Purpose::Encrypt, now).await?;
+        self.version(&key, key.record.primary, Purpose::Encrypt, now).await.map(drop)
     }
 
     /// Gives unused reservations back and wipes every key. The store stays open for its owner to close.

@@ -6,12 +6,16 @@
 //! for one message, on the stack, and is wiped.
 
 mod arena;
+mod base64;
 mod buffer;
 mod stack;
+mod wiped;
 
+pub use self::base64::{STANDARD, URL_SAFE_NO_PAD};
 pub use arena::{Arena, ArenaError, Protection};
 pub use buffer::{Ciphertext, OpenBuffer, Plaintext, SealBuffer};
 pub(crate) use stack::wiping_the_stack;
+pub use wiped::WipedBytes;
 
 use std::fmt;
 

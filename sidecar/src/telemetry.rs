@@ -1,12 +1,13 @@
 //! Sets up logs and metrics.
 //!
 //! Logs go to standard error: for people on a terminal, as one JSON object a line otherwise. Metrics are kept
-//! for `/metrics`. Neither ever holds a secret, a plaintext or a context value (test `no_canary_leaves_in_logs_or_metrics`).
+//! for `/metrics`. Neither ever holds a secret, a plaintext or a context value (test `no_canary_leaves_in_logs_or_metrics_or_errors_or_files`).
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_util::MetricKindMask;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
@@ -18,6 +19,9 @@ const DURATION_BUCKETS: [f64; 20] = [
 
 /// Histograms are folded this often, so that they do not grow while nobody asks for them.
 pub const UPKEEP_EVERY: Duration = Duration::from_secs(2);
+
+/// A gauge that is not set for this long is no longer shown.
+const GAUGE_IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,9 @@ pub fn start_log(format: Format, filter: &str) -> Result<(), TelemetryError> {
 /// [`TelemetryError::Metrics`].
 pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
     let suffix = Matcher::Suffix("_duration_seconds".to_owned());
-    let builder = PrometheusBuilder::new().set_buckets_for_metric(suffix, &DURATION_BUCKETS);
+    let builder = PrometheusBuilder::new()
+        // A gauge of a key that has left memory goes with it.
+        .idle_timeout(MetricKindMask::GAUGE, Some(GAUGE_IDLE_MAX))
+        .set_buckets_for_metric(suffix, &DURATION_BUCKETS);
     builder.and_then(PrometheusBuilder::install_recorder).map_err(TelemetryError::Metrics)
 }

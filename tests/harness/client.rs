@@ -5,6 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 /// A client of one caller's. A clone shares its connections.
@@ -21,7 +22,7 @@ pub struct Answer {
     /// The status.
     pub status: u16,
     /// The headers.
-    pub headers: reqwest::header::HeaderMap,
+    pub headers: HeaderMap,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -38,17 +39,21 @@ impl Answer {
         })
     }
 
-    /// A text in the body's JSON object, or nothing.
-    #[must_use]
-    pub fn text(&self, name: &str) -> String {
-        self.json().get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
-    }
-
     /// The `code` of a problem, or nothing.
     #[must_use]
     pub fn code(&self) -> String {
         let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         problem.get("code").and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    /// A field of the JSON body, as text.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn text(&self, field: &str) -> String {
+        let body = self.json();
+        body.get(field).and_then(Value::as_str).expect("the field is a text").to_owned()
     }
 
     /// A header as text, or nothing.
@@ -100,6 +105,20 @@ impl Client {
         }
     }
 
+    /// Over a Unix socket, HTTP/2 with prior knowledge.
+    ///
+    /// # Panics
+    /// If no client can be made.
+    #[must_use]
+    pub fn unix_http2(socket: &Path, token: Option<&str>) -> Self {
+        let http = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
+        Self {
+            http: http.unix_socket(socket).build().expect("a client"),
+            base: "http://localhost".to_owned(),
+            token: token.map(str::to_owned),
+        }
+    }
+
     /// A request with this caller's token and nothing else.
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = method.parse().unwrap_or(reqwest::Method::GET);
@@ -121,6 +140,30 @@ impl Client {
         Answer { status, headers, body }
     }
 
+    /// Sends a request whose answer may break off: what came of it, and whether it ended cleanly. An answer
+    /// that broke off before its head was sent has the status 0.
+    pub async fn send_to_its_end(&self, request: reqwest::RequestBuilder) -> (Answer, bool) {
+        let Ok(mut answer) = request.send().await else {
+            return (Answer { status: 0, headers: HeaderMap::new(), body: Vec::new() }, false);
+        };
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let mut body = Vec::new();
+        loop {
+            match answer.chunk().await {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => return (Answer { status, headers, body }, true),
+                Err(_) => return (Answer { status, headers, body }, false),
+            }
+        }
+    }
+
+    /// A `POST` of octets, not sent yet.
+    pub fn octets(&self, path: &str, context: &Value) -> reqwest::RequestBuilder {
+        self.request("POST", path)
+            .header("content-type", "application/octet-stream")
+            .header("keypod-context", URL_SAFE_NO_PAD.encode(context.to_string()))
+    }
+
     /// `GET`.
     pub async fn get(&self, path: &str) -> Answer {
         self.send(self.request("GET", path)).await
@@ -133,12 +176,12 @@ impl Client {
 
     /// `POST` of octets.
     pub async fn post_octets(&self, path: &str, context: &Value, body: Vec<u8>) -> Answer {
-        let request = self
-            .request("POST", path)
-            .header("content-type", "application/octet-stream")
-            .header("keypod-context", URL_SAFE_NO_PAD.encode(context.to_string()))
-            .body(body);
-        self.send(request).await
+        self.send(self.octets(path, context).body(body)).await
+    }
+
+    /// `POST` of octets whose length is not said: in chunks.
+    pub async fn post_chunked(&self, path: &str, context: &Value, body: Vec<u8>) -> Answer {
+        self.send(self.octets(path, context).body(in_chunks(body))).await
     }
 
     /// Encrypts one message in JSON: its ciphertext in text form.
@@ -168,4 +211,12 @@ impl Client {
         let body = json!({ "ciphertext": ciphertext, "context": context });
         self.post_json("/v1/decrypt", &body).await
     }
+}
+
+/// A body whose length is not known before its end.
+#[must_use]
+pub fn in_chunks(bytes: Vec<u8>) -> reqwest::Body {
+    let chunks: Vec<_> =
+        bytes.chunks(10_000).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect();
+    reqwest::Body::wrap_stream(futures_util::stream::iter(chunks))
 }

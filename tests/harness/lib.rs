@@ -7,12 +7,16 @@ mod binary;
 mod client;
 mod data;
 mod observe;
+mod problem;
+mod raw;
 mod sidecar;
 mod skip;
+mod store;
 
 pub use binary::keypod;
-pub use client::{Answer, Client};
+pub use client::{Answer, Client, in_chunks};
 pub use data::{fhir_resources, repository, shared_data};
 pub use observe::until;
+pub use raw::Raw;
 pub use sidecar::{Sidecar, SidecarBuilder, WAIT_MAX};
 pub use skip::skip;

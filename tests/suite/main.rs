@@ -1,12 +1,27 @@
 //! The suites: each file holds one, and its tests are named as sentences.
 #![cfg(test)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "all of this crate is tests, its helpers too"
+)]
 
+mod access;
+mod batch;
 mod canary;
+mod cli;
+mod contract;
+mod crypt;
+mod errors;
 mod faults;
 mod first_steps;
+mod keys;
 mod layering;
 mod life;
 mod memory;
 mod outside;
 mod pieces;
 mod pressure;
+mod records;
+mod streams;

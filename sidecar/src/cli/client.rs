@@ -145,6 +145,12 @@ impl Client {
         Err(refusal)
     }
 
+    /// Closes the connection. After an answer that was not read to its end it is of no use: what is left of the
+    /// request could wait on it for ever.
+    pub(super) fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
     async fn connection(&mut self) -> anyhow::Result<&mut Connection<RequestBody>> {
         if let Some(mut open) = self.connection.take()
             && open.sender.ready().await.is_ok()

@@ -5,10 +5,9 @@
 //! `text_that_decodes_encodes_to_itself`).
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::NotOurs;
-use crate::secret::OpenBuffer;
+use crate::secret::{OpenBuffer, URL_SAFE_NO_PAD};
 
 /// In front of every text.
 const PREFIX: &str = "kp1.";

@@ -3,15 +3,13 @@
 //! The shape of the body is right or the request fails; what an item holds is right or the item fails.
 
 use axum::response::Response;
-use http::StatusCode;
 
 use super::error::Failure;
 use super::wire::{
-    Base64Text, DecryptBatchRequest, DecryptedBatch, DecryptedItem, EncryptBatchRequest,
-    EncryptedBatch, EncryptedItem, Items, RewrapBatchRequest,
+    Base64Text, CiphertextText, DecryptBatchRequest, DecryptedBatch, DecryptedItem,
+    EncryptBatchRequest, EncryptedBatch, EncryptedItem, Items, RewrapBatchRequest,
 };
 use super::{Api, Call, json};
-use crate::envelope::encode_text;
 use crate::service::{DecryptItem, EncryptItem, Error, Opened, RewrapItem, Sealed};
 
 pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
@@ -86,21 +84,24 @@ pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failu
 }
 
 fn sealed_answer(sealed: Vec<Result<Sealed, Error>>, references: Vec<Option<String>>) -> Response {
+    let whole =
+        sealed.iter().flatten().map(|sealed| json::text_bytes(sealed.ciphertext.as_bytes().len()));
+    let size_hint = whole.sum::<usize>() + 64 * sealed.len();
     let items = sealed
-        .into_iter()
+        .iter()
         .zip(references)
         .map(|(sealed, reference)| match sealed {
             Ok(sealed) => EncryptedItem::Sealed {
-                ciphertext: encode_text(sealed.ciphertext.as_bytes()),
+                ciphertext: CiphertextText(&sealed.ciphertext),
                 key_version: sealed.version.number(),
                 reference,
             },
             Err(error) => {
-                EncryptedItem::Failed { error: Failure::of(&error).into_item(), reference }
+                EncryptedItem::Failed { error: Failure::of(error).into_item(), reference }
             }
         })
         .collect();
-    json::answer(StatusCode::OK, &EncryptedBatch { items })
+    json::sized_answer(&EncryptedBatch { items }, size_hint)
 }
 
 /// More than an item of an answer takes: the buffer that it is written to must not grow, or plaintext would stay
@@ -108,5 +109,5 @@ fn sealed_answer(sealed: Vec<Result<Sealed, Error>>, references: Vec<Option<Stri
 fn answer_bytes_max((opened, reference): (&Result<Opened, Error>, &Option<String>)) -> usize {
     // A control character in a reference becomes six characters.
     let reference = 6 * reference.as_ref().map_or(0, String::len);
-    reference + 512 + opened.as_ref().map_or(0, |opened| opened.plaintext.len().div_ceil(3) * 4)
+    reference + 512 + opened.as_ref().map_or(0, |opened| json::text_bytes(opened.plaintext.len()))
 }

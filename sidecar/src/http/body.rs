@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Buf, Bytes};
+use futures_util::FutureExt as _;
 use http::{HeaderMap, header};
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
-use zeroize::Zeroizing;
 
 use super::error::{Code, Failure};
 use crate::envelope::SealSegment;
 use crate::limits::{BodyMemory, Limits};
-use crate::secret::SealBuffer;
+use crate::secret::{SealBuffer, WipedBytes};
 
 /// A refused body is read on, up to this length and time, so that its sender sees the answer.
 const DRAINED_BYTES_MAX: usize = 16 << 20;
@@ -34,7 +34,7 @@ pub(super) struct BodyReader {
 
 /// A whole body in memory that wipes itself.
 pub(super) struct WholeBody {
-    pub(super) bytes: Zeroizing<Vec<u8>>,
+    pub(super) bytes: WipedBytes,
     _memory: BodyMemory,
 }
 
@@ -63,7 +63,7 @@ impl BodyReader {
 
     async fn collect(&mut self, bytes_max: usize, limits: &Limits) -> Result<WholeBody, Failure> {
         let mut memory = limits.body_memory(0)?;
-        let mut bytes = Zeroizing::new(Vec::new());
+        let mut bytes = WipedBytes::default();
         let expected = self.exact_len().and_then(|len| usize::try_from(len).ok());
         while let Some(frame) = self.next().await? {
             let needed = bytes.len() + frame.len();
@@ -147,9 +147,7 @@ impl BodyReader {
             return Ok(Some(std::mem::take(&mut self.pending)));
         }
         while !self.ended {
-            let frame = tokio::time::timeout(self.timeout, self.body.frame()).await;
-            let frame = frame.map_err(|_| too_slow())?;
-            match frame {
+            match self.frame().await? {
                 None => self.ended = true,
                 Some(Err(_)) => return Err(broken_off()),
                 Some(Ok(frame)) => {
@@ -160,6 +158,15 @@ impl BodyReader {
             }
         }
         Ok(None)
+    }
+
+    /// The next frame. A small body is there with its head: for that no timer is started.
+    async fn frame(&mut self) -> Result<Option<Result<Frame<Bytes>, axum::Error>>, Failure> {
+        if let Some(frame) = self.body.frame().now_or_never() {
+            return Ok(frame);
+        }
+        let frame = tokio::time::timeout(self.timeout, self.body.frame()).await;
+        frame.map_err(|_| too_slow())
     }
 
     /// Refuses a body that says of itself that it is too large.
@@ -173,10 +180,10 @@ impl BodyReader {
 
 /// Gives `bytes` room for `room` bytes in a new allocation, so that the old one is wiped: a `Vec` that grows by
 /// itself leaves its old bytes behind.
-fn make_room(bytes: &mut Zeroizing<Vec<u8>>, room: usize) {
-    let mut larger = Vec::with_capacity(room);
+fn make_room(bytes: &mut WipedBytes, room: usize) {
+    let mut larger = WipedBytes::with_capacity(room);
     larger.extend_from_slice(bytes);
-    *bytes = Zeroizing::new(larger);
+    *bytes = larger;
 }
 
 fn too_slow() -> Failure {
@@ -201,10 +208,10 @@ fn broken_off() -> Failure {
 /// bytes in it would take the answer away from the client.
 impl Drop for BodyReader {
     fn drop(&mut self) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if self.ended || self.body.is_end_stream() {
             return;
         }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let mut body = std::mem::take(&mut self.body);
         runtime.spawn(tokio::time::timeout(DRAINED_TIME_MAX, async move {
             let mut drained = 0;
@@ -274,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_growing_body_keeps_what_it_has() {
-        let mut bytes = Zeroizing::new(Vec::new());
+        let mut bytes = WipedBytes::default();
         for round in 0..1000_u32 {
             if bytes.len() + 4 > bytes.capacity() {
                 let room = 2 * bytes.capacity() + 4;

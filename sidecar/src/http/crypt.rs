@@ -1,17 +1,19 @@
 //! Encrypt, decrypt and rewrap one message in JSON.
 
 use axum::response::Response;
-use http::StatusCode;
 
 use super::body::Media;
 use super::error::{Code, Failure};
 use super::wire::{
-    Base64Text, DecryptRequest, Decrypted, EncryptRequest, Encrypted, RewrapRequest, SecretText,
+    Base64Text, CiphertextText, DecryptRequest, Decrypted, EncryptRequest, Encrypted,
+    RewrapRequest, SecretText,
 };
 use super::{Api, Call, json, stream};
-use crate::envelope::encode_text;
 use crate::secret::SealBuffer;
 use crate::service::{Opened, Sealed};
+
+/// What an answer has beside the text of the message: a name of 64 bytes at most, and a few fields.
+const REST_BYTES: usize = 192;
 
 pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
     if call.media()? == Media::Octets {
@@ -61,11 +63,12 @@ fn decode_ciphertext(text: &SecretText<'_>) -> Result<crate::secret::OpenBuffer,
 
 fn sealed_answer(sealed: &Sealed) -> Response {
     let answer = Encrypted {
-        ciphertext: &encode_text(sealed.ciphertext.as_bytes()),
+        ciphertext: CiphertextText(&sealed.ciphertext),
         key: sealed.key.as_str(),
         key_version: sealed.version.number(),
     };
-    json::answer(StatusCode::OK, &answer)
+    let text_bytes = json::text_bytes(sealed.ciphertext.as_bytes().len());
+    json::sized_answer(&answer, text_bytes + REST_BYTES)
 }
 
 fn opened_answer(opened: &Opened) -> Response {
@@ -75,6 +78,5 @@ fn opened_answer(opened: &Opened) -> Response {
         key_version: opened.version.number(),
         rewrap_recommended: opened.rewrap_recommended,
     };
-    // Base64 is a third longer; the rest of the answer has a name of 64 bytes at most.
-    json::secret_answer(&answer, opened.plaintext.len().div_ceil(3) * 4 + 192)
+    json::secret_answer(&answer, json::text_bytes(opened.plaintext.len()) + REST_BYTES)
 }

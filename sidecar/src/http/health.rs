@@ -7,7 +7,6 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use axum::Router;
 use axum::response::Response;
@@ -86,7 +85,7 @@ impl Health {
         Router::new()
             .route("/livez", get(async || plain(StatusCode::OK, "ok\n".to_owned())))
             .route("/startupz", get(async move || started.startup()))
-            .route("/readyz", get(async move |uri: Uri| ready.readiness(asks_verbose(&uri)).await))
+            .route("/readyz", get(async move |uri: Uri| ready.readiness(asks_verbose(&uri))))
             .route("/metrics", get(async move || metrics.render().await))
     }
 
@@ -97,8 +96,8 @@ impl Health {
         }
     }
 
-    async fn readiness(&self, verbose: bool) -> Response {
-        let (ready, report) = self.report().await;
+    fn readiness(&self, verbose: bool) -> Response {
+        let (ready, report) = self.report();
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         if verbose {
             return plain(status, report);
@@ -107,27 +106,20 @@ impl Health {
     }
 
     /// Whether the sidecar can serve, and why, a line each.
-    async fn report(&self) -> (bool, String) {
+    fn report(&self) -> (bool, String) {
         let phase = self.phase();
         let mut report = format!("phase: {phase:?}\n");
         let (Phase::Serving, Some(api)) = (phase, self.api.get()) else { return (false, report) };
         let keyring = api.service().keyring();
         let status = keyring.status(api.service().now());
         let mut ready = true;
-        match keyring.check_store().await {
-            Ok(()) => report.push_str("store: ok\n"),
-            Err(error) => {
-                let _ = writeln!(report, "store: {error}");
-            }
-        }
+        let problem = keyring.store_problem();
+        let _ = writeln!(report, "store: {}", problem.as_deref().unwrap_or("ok"));
         for name in &self.preload {
-            let cached = status.cached.iter().filter(|cached| cached.name == *name);
-            let left = cached.map(|cached| cached.encrypts_for).max().unwrap_or(Duration::ZERO);
-            // A preloaded key that was idle and left memory is loaded again by its next use.
-            let known = status.cached.iter().any(|cached| cached.name == *name);
-            if known && left.is_zero() {
+            let newest = status.cached.iter().rfind(|cached| cached.name == *name);
+            if newest.is_none_or(|cached| cached.encrypts_for.is_zero()) {
                 ready = false;
-                let _ = writeln!(report, "preloaded key {name}: past its bound");
+                let _ = writeln!(report, "preloaded key {name}: not in memory, or past its bound");
             }
         }
         for cached in &status.cached {

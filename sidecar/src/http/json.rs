@@ -1,15 +1,18 @@
 //! Reads and writes JSON bodies. An error about a body names a field or a place, never a value: values are
 //! plaintext.
 
+use std::io;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use serde_json::ser::Formatter;
 
 use super::error::{Code, Failure};
 use super::wire;
+use crate::secret::WipedBytes;
 
 /// Parses a whole body.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
@@ -49,16 +52,52 @@ fn shortened(message: &str) -> String {
 
 /// An answer without secrets.
 pub(super) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
-    let bytes = serde_json::to_vec(body).unwrap_or_default();
+    let mut bytes = Vec::new();
+    write(&mut bytes, body);
     with_body(status, Body::from(bytes))
 }
 
-/// An answer with plaintext in it, of about `size_hint` bytes: wiped once it is sent.
-pub(super) fn secret_answer(body: &impl Serialize, size_hint: usize) -> Response {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(size_hint));
-    // Serialising these types into memory cannot fail; an empty body would be noticed.
-    let _ = serde_json::to_writer(&mut *bytes, body);
+/// A success without secrets, of about `size_hint` bytes.
+pub(super) fn sized_answer(body: &impl Serialize, size_hint: usize) -> Response {
+    let mut bytes = Vec::with_capacity(size_hint);
+    write(&mut bytes, body);
+    with_body(StatusCode::OK, Body::from(bytes))
+}
+
+/// An answer with plaintext in it, wiped once it is sent. It has at most `size_max` bytes: if it grew, plaintext
+/// would stay behind.
+pub(super) fn secret_answer(body: &impl Serialize, size_max: usize) -> Response {
+    let mut bytes = WipedBytes::with_capacity(size_max);
+    write(&mut bytes, body);
     with_body(StatusCode::OK, Body::from(Bytes::from_owner(bytes)))
+}
+
+/// Bytes of the base64 of `bytes` bytes, with what may stand around it.
+pub(super) fn text_bytes(bytes: usize) -> usize {
+    bytes.div_ceil(3) * 4 + 8
+}
+
+/// Writes `body` as JSON.
+fn write(bytes: &mut Vec<u8>, body: &impl Serialize) {
+    let mut serializer = serde_json::Serializer::with_formatter(bytes, BytesAreText);
+    // Serialising these types into memory cannot fail; an empty body would be noticed.
+    let _ = body.serialize(&mut serializer);
+}
+
+/// JSON in which bytes are a string as they stand: only the texts of `wire` are serialised as bytes, and base64 has
+/// nothing in it to escape. A string would be searched for that byte by byte.
+struct BytesAreText;
+
+impl Formatter for BytesAreText {
+    fn write_byte_array<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        text: &[u8],
+    ) -> io::Result<()> {
+        writer.write_all(b"\"")?;
+        writer.write_all(text)?;
+        writer.write_all(b"\"")
+    }
 }
 
 fn with_body(status: StatusCode, body: Body) -> Response {

@@ -80,7 +80,7 @@ fn operation(route: &Route) -> Value {
     }
     for code in codes {
         let status = code.status().as_u16().to_string();
-        let response = responses.entry(status).or_insert_with(problem);
+        let response = responses.entry(status).or_insert_with(|| problem(code.status()));
         if let Some(Value::String(description)) = response.get_mut("description") {
             let separator = if description.is_empty() { "" } else { ", " };
             description.push_str(separator);
@@ -122,10 +122,22 @@ fn success(route: &Route, status: u16, schema: &str) -> Value {
     json!({ "description": description, "headers": headers, "content": content })
 }
 
-fn problem() -> Value {
+fn problem(status: StatusCode) -> Value {
+    let mut headers = json!({ "X-Request-Id": { "schema": { "type": "string" } } });
+    let more = match status {
+        StatusCode::UNAUTHORIZED => Some(("WWW-Authenticate", json!({ "const": "Bearer" }))),
+        StatusCode::METHOD_NOT_ALLOWED => Some(("Allow", json!({ "type": "string" }))),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            Some(("Retry-After", json!({ "type": "integer", "minimum": 1 })))
+        }
+        _ => None,
+    };
+    if let (Some((name, schema)), Some(headers)) = (more, headers.as_object_mut()) {
+        headers.insert(name.to_owned(), json!({ "required": true, "schema": schema }));
+    }
     json!({
         "description": "",
-        "headers": { "X-Request-Id": { "schema": { "type": "string" } } },
+        "headers": headers,
         "content": { "application/problem+json": { "schema": reference("Problem") } },
     })
 }

@@ -1,11 +1,16 @@
 //! The id of one request: taken over from the client if it is a sane token, made otherwise.
 
-use std::fmt::Write as _;
+use std::cell::RefCell;
 
 use http::{HeaderMap, HeaderValue};
 
 /// The header that it comes and goes in.
 pub(super) const HEADER: &str = "x-request-id";
+
+/// A made id has 24 digits, from 12 of these bytes.
+const RANDOM_BYTES: usize = 16;
+/// As many ids are drawn at a time, by each thread.
+const DRAWN_AHEAD: usize = 64;
 
 /// 1 to 64 of `A-Z a-z 0-9 . _ -`.
 #[derive(Clone, Debug)]
@@ -22,14 +27,9 @@ impl RequestId {
     }
 
     fn random() -> Self {
-        let mut bytes = [0; 12];
-        // An id is for finding a line in the log, no more: without random bytes it is all zero.
-        let _ = getrandom::fill(&mut bytes);
-        let mut text = String::with_capacity(24);
-        for byte in bytes {
-            let _ = write!(text, "{byte:02x}");
-        }
-        Self(HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("none")))
+        let number = u128::from_be_bytes(drawn()) >> 32;
+        let text = format!("{number:024x}");
+        Self(HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("none")))
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -39,6 +39,23 @@ impl RequestId {
     pub(super) fn to_header(&self) -> HeaderValue {
         self.0.clone()
     }
+}
+
+/// Random bytes that were drawn ahead, since a call to the operating system for each request would show. Without
+/// random bytes they are all zero: an id is for finding a line in the log, no more.
+fn drawn() -> [u8; RANDOM_BYTES] {
+    thread_local! {
+        static AHEAD: RefCell<Vec<[u8; RANDOM_BYTES]>> = const { RefCell::new(Vec::new()) };
+    }
+    let drawn = AHEAD.try_with(|ahead| {
+        let mut ahead = ahead.try_borrow_mut().ok()?;
+        if ahead.is_empty() {
+            ahead.resize(DRAWN_AHEAD, [0; RANDOM_BYTES]);
+            let _ = getrandom::fill(ahead.as_flattened_mut());
+        }
+        ahead.pop()
+    });
+    drawn.ok().flatten().unwrap_or_default()
 }
 
 fn is_sane(bytes: &[u8]) -> bool {

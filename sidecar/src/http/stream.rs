@@ -105,7 +105,7 @@ pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failu
     let (name, version) = (stream.key().name().clone(), stream.key().version());
     let mut held = Held::new(api, call)?;
     let (segment, last) = sealed_segment(&mut held.body, start.get(HEADER_BYTES..)).await?;
-    let first = Bytes::from_owner(PlaintextBytes(stream.open(segment, last)?));
+    let first = Bytes::from_owner(PlaintextBytes(stream.open(segment, last).await?));
     Ok(octets(body_of(first, last, Opening { stream, held }), &name, version))
 }
 
@@ -117,7 +117,7 @@ struct Opening {
 impl Segments for Opening {
     async fn next(&mut self) -> Result<(Bytes, LastSegment), Failure> {
         let (segment, last) = sealed_segment(&mut self.held.body, None).await?;
-        Ok((Bytes::from_owner(PlaintextBytes(self.stream.open(segment, last)?)), last))
+        Ok((Bytes::from_owner(PlaintextBytes(self.stream.open(segment, last).await?)), last))
     }
 
     fn held(&self) -> &Held {

@@ -5,7 +5,7 @@
 
 mod fields;
 
-pub(super) use fields::{Base64Text, Items, Object, SecretText, is_own_text};
+pub(super) use fields::{Base64Text, CiphertextText, Items, Object, SecretText, is_own_text};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -39,7 +39,7 @@ pub(super) struct EncryptRequest<'a> {
 pub(super) struct Encrypted<'a> {
     /// The ciphertext in text form.
     #[schema(schema_with = fields::ciphertext_schema)]
-    pub(super) ciphertext: &'a str,
+    pub(super) ciphertext: CiphertextText<'a>,
     /// The name of the key.
     pub(super) key: &'a str,
     /// The version that sealed it.
@@ -116,7 +116,7 @@ pub(super) struct EncryptBatchRequest<'a> {
 pub(super) struct EncryptBatchItem<'a> {
     /// The plaintext, in standard base64 with padding.
     #[serde(borrow)]
-    #[schema(schema_with = fields::base64_schema)]
+    #[schema(schema_with = fields::item_base64_schema)]
     pub(super) plaintext: SecretText<'a>,
     /// Adds to the batch's; a name in both is refused.
     #[serde(default)]
@@ -148,7 +148,7 @@ pub(super) struct DecryptBatchRequest<'a> {
 pub(super) struct DecryptBatchItem<'a> {
     /// The ciphertext in text form.
     #[serde(borrow)]
-    #[schema(schema_with = fields::ciphertext_schema)]
+    #[schema(schema_with = fields::item_ciphertext_schema)]
     pub(super) ciphertext: SecretText<'a>,
     /// Adds to the batch's; a name in both is refused.
     #[serde(default)]
@@ -180,7 +180,7 @@ pub(super) struct RewrapBatchRequest<'a> {
 pub(super) struct RewrapBatchItem<'a> {
     /// The ciphertext in text form.
     #[serde(borrow)]
-    #[schema(schema_with = fields::ciphertext_schema)]
+    #[schema(schema_with = fields::item_ciphertext_schema)]
     pub(super) ciphertext: SecretText<'a>,
     /// Adds to the batch's; a name in both is refused.
     #[serde(default)]
@@ -198,8 +198,8 @@ pub(super) struct RewrapBatchItem<'a> {
 
 /// The answer to `POST /v1/encrypt/batch` and `POST /v1/rewrap/batch`: in the order of the request.
 #[derive(Serialize, ToSchema)]
-pub(super) struct EncryptedBatch {
-    pub(super) items: Vec<EncryptedItem>,
+pub(super) struct EncryptedBatch<'a> {
+    pub(super) items: Vec<EncryptedItem<'a>>,
 }
 
 /// The answer to `POST /v1/decrypt/batch`: in the order of the request.
@@ -211,11 +211,11 @@ pub(super) struct DecryptedBatch<'a> {
 /// One item of an answer: the ciphertext, or what is wrong.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum EncryptedItem {
+pub(super) enum EncryptedItem<'a> {
     Sealed {
         /// The ciphertext in text form.
         #[schema(schema_with = fields::ciphertext_schema)]
-        ciphertext: String,
+        ciphertext: CiphertextText<'a>,
         /// The version that sealed it.
         key_version: u32,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -266,17 +266,18 @@ pub(super) struct CreateKeyRequest {
     pub(super) name: KeyName,
     /// Whether subjects can be erased. Not served yet: only `false` is taken.
     #[serde(default)]
+    #[schema(schema_with = fields::only_false_schema, required = false)]
     pub(super) erasable: bool,
     /// Seconds after which the next version is made by itself: at least 60.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::whole_number")]
     #[schema(minimum = 60, maximum = 3_155_760_000_u64)]
     pub(super) rotation_period_s: Option<u64>,
     /// Messages that one version may seal.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::whole_number")]
     #[schema(minimum = 1, maximum = 4_294_967_296_u64)]
     pub(super) messages_max: Option<u64>,
     /// Plaintext bytes that one version may seal.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::whole_number")]
     #[schema(minimum = 1, maximum = 1_125_899_906_842_624_u64)]
     pub(super) bytes_max: Option<u64>,
 }

@@ -5,7 +5,7 @@
 //! the order in which the store was asked: a look that began before another never undoes it
 //! (`a_change_shows_in_its_own_answer_whatever_the_times_of_others`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -186,23 +186,39 @@ impl Cache {
         }
     }
 
-    /// Drops a key and all its versions: the store no longer has it.
-    pub(super) fn drop_key(&self, id: KeyId) {
+    /// Drops a key and all its versions, unless a look after this one has found it: the store no longer has it.
+    pub(super) fn drop_key(&self, id: KeyId, look: u64) {
         let mut tables = self.write();
+        if tables.keys.get(&id).is_some_and(|known| known.look > look) {
+            return;
+        }
         tables.names.retain(|_, known| *known != id);
         tables.keys.remove(&id);
         tables.versions.retain(|key_ref, _| key_ref.id != id);
     }
 
-    /// Drops what was not used for `idle`, and what is older than `stale_max` and so serves nobody.
-    pub(super) fn evict(&self, idle: Duration, stale_max: Duration, now: Now) {
+    /// Drops what was not used for `idle`, except the newest versions of the keys that are `pinned`, and what is
+    /// older than `stale_max` and so serves nobody.
+    pub(super) fn evict(
+        &self,
+        idle: Duration,
+        stale_max: Duration,
+        pinned: &HashSet<KeyName>,
+        now: Now,
+    ) {
         let mut tables = self.write();
-        let before = tables.versions.len();
-        tables.versions.retain(|_, version| {
-            now.since(version.used.last()) < idle && now.since(version.unwrapped_at) <= stale_max
-        });
-        let evicted = before - tables.versions.len();
         let Tables { names, keys, versions } = &mut *tables;
+        let before = versions.len();
+        let is_pinned = |key_ref: &KeyRef| {
+            keys.get(&key_ref.id).is_some_and(|key| {
+                key.record.primary == key_ref.version && pinned.contains(&key.record.name)
+            })
+        };
+        versions.retain(|key_ref, version| {
+            let in_use = now.since(version.used.last()) < idle || is_pinned(key_ref);
+            in_use && now.since(version.unwrapped_at) <= stale_max
+        });
+        let evicted = before - versions.len();
         keys.retain(|id, key| {
             now.since(key.used.last()) < idle || versions.keys().any(|key_ref| key_ref.id == *id)
         });

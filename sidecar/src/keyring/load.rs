@@ -160,7 +160,7 @@ impl Shared {
         let Some(record) = record else {
             if let Some(known) = self.cache.key(lookup) {
                 tracing::warn!(key = %known.record.name, "the store no longer has this key: it is wiped");
-                self.cache.drop_key(known.record.id);
+                self.cache.drop_key(known.record.id, look);
             }
             return Err(KeyringError::NoSuchKey);
         };

@@ -3,6 +3,7 @@
 //! [`Keyring::maintain`] does whatever is due at the time it is given; `app.rs` calls it on a timer, tests with
 //! a manual clock. A refresh that fails is tried again soon and changes no bound.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -76,9 +77,21 @@ impl Keyring {
         let _ = tokio::time::timeout(RECHECK_WAIT_MAX, self.recheck_root(now)).await;
         let settings = &self.0.settings;
         let stale_max = settings.encrypt_stale_max.max(settings.decrypt_stale_max);
-        self.0.cache.evict(settings.idle_evict, stale_max, now);
+        let pinned = self.0.pinned.get_or_init(HashSet::new);
+        self.0.cache.evict(settings.idle_evict, stale_max, pinned, now);
         if due.look_over {
             self.look_over(due.destroy, now).await;
+            self.warm_pinned(now).await;
+        }
+    }
+
+    /// Has the newest versions of the pinned keys in memory again: after a rotation elsewhere, or an outage.
+    async fn warm_pinned(&self, now: Now) {
+        for name in self.0.pinned.get().into_iter().flatten() {
+            if let Err(error) = self.warm(name, now).await {
+                let error = error_chain(&error);
+                tracing::warn!(key = %name, error, "a preloaded key is not in memory");
+            }
         }
     }
 

@@ -1,7 +1,6 @@
 //! Asks at start whether the root opens what the store holds, so that a wrong root is found before a request.
 
 use super::{Keyring, KeyringError};
-use crate::clock::Now;
 use crate::error_chain::error_chain;
 use crate::names::KeyRef;
 use crate::root::RootError;
@@ -17,7 +16,7 @@ impl Keyring {
     /// # Errors
     /// [`KeyringError::Root`] with [`RootError::Corrupt`], or [`KeyringError::NotWrapped`], if the root opens none
     /// of them; [`KeyringError::Store`] if the store cannot be read.
-    pub async fn probe_root(&self, now: Now) -> Result<(), KeyringError> {
+    pub async fn probe_root(&self) -> Result<(), KeyringError> {
         let mut refusal = None;
         for key in self.0.store.list_keys().await?.into_iter().take(KEYS_TRIED) {
             let Some(record) = key.version(key.primary) else { continue };
@@ -26,10 +25,7 @@ impl Keyring {
             }
             let key_ref = KeyRef { id: key.id, version: key.primary };
             match self.0.unwrap_secret(key_ref, record).await {
-                Ok(secret) => {
-                    self.0.keep(key_ref, &secret, now)?;
-                    return Ok(());
-                }
+                Ok(_secret) => return Ok(()),
                 Err(error) if says_another_root(&error) => refusal = Some(error),
                 Err(error) => {
                     tracing::warn!(

@@ -1,5 +1,6 @@
 //! What the keyring says of itself, for `/v1/status`, `/readyz?verbose` and the metrics.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -98,12 +99,22 @@ impl Keyring {
         }
     }
 
-    /// Whether the store answers and can be written.
+    /// Asks whether the store answers and can be written, and remembers the answer.
     ///
     /// # Errors
     /// What it says instead.
     pub async fn check_store(&self) -> Result<(), StoreError> {
-        self.0.store.check().await
+        let checked = self.0.store.check().await;
+        let problem = checked.as_ref().err().map(ToString::to_string);
+        *self.0.store_problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        checked
+    }
+
+    /// What the store said when it was last asked; `None` if it was well. It is not asked now: a probe from
+    /// outside must not become a write.
+    #[must_use]
+    pub fn store_problem(&self) -> Option<String> {
+        self.0.store_problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What a version has really used, as far as this sidecar knows: the stored count, less what is reserved

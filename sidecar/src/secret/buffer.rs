@@ -6,13 +6,15 @@
 
 use std::fmt;
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
+
+use super::WipedBytes;
 
 const HEADER_BYTES: usize = SealBuffer::HEADER_BYTES;
 const TAG_BYTES: usize = SealBuffer::TAG_BYTES;
 
 /// Plaintext on its way in: `[71 bytes for the header | plaintext | 16 bytes for the tag]`, allocated once.
-pub struct SealBuffer(Zeroizing<Vec<u8>>);
+pub struct SealBuffer(WipedBytes);
 
 impl SealBuffer {
     /// Bytes before the plaintext: the header of FORMAT.md.
@@ -23,7 +25,7 @@ impl SealBuffer {
     /// Room for exactly `plaintext_len` bytes, all zero.
     #[must_use]
     pub fn with_len(plaintext_len: usize) -> Self {
-        Self(Zeroizing::new(vec![0; HEADER_BYTES + plaintext_len + TAG_BYTES]))
+        Self(WipedBytes::zeroed(HEADER_BYTES + plaintext_len + TAG_BYTES))
     }
 
     /// A buffer with a copy of `plaintext`.
@@ -57,7 +59,7 @@ impl SealBuffer {
     }
 
     /// The whole allocation: header, plaintext and tag. Only the envelope takes it.
-    pub(crate) fn expose_whole(self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn expose_whole(self) -> WipedBytes {
         self.0
     }
 }
@@ -99,13 +101,13 @@ impl fmt::Debug for Ciphertext {
 
 /// A ciphertext on its way in, which will be opened in place; wiped on drop, since a failed opening may leave
 /// plaintext that was never authentic.
-pub struct OpenBuffer(Zeroizing<Vec<u8>>);
+pub struct OpenBuffer(WipedBytes);
 
 impl OpenBuffer {
     /// These bytes, as received: not yet parsed.
     #[must_use]
     pub fn from_received(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(bytes.into())
     }
 
     /// The received bytes.
@@ -115,7 +117,7 @@ impl OpenBuffer {
     }
 
     /// The whole allocation. Only the envelope takes it.
-    pub(crate) fn into_whole(self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn into_whole(self) -> WipedBytes {
         self.0
     }
 }
@@ -128,14 +130,14 @@ impl fmt::Debug for OpenBuffer {
 
 /// An authentic plaintext, still in the allocation that it was opened in; wiped on drop.
 pub struct Plaintext {
-    whole: Zeroizing<Vec<u8>>,
+    whole: WipedBytes,
     start: usize,
     end: usize,
 }
 
 impl Plaintext {
     /// The authentic bytes are `whole[start..end]`. Only the envelope makes one.
-    pub(crate) fn from_opened(whole: Zeroizing<Vec<u8>>, start: usize, end: usize) -> Self {
+    pub(crate) fn from_opened(whole: WipedBytes, start: usize, end: usize) -> Self {
         Self { whole, start, end }
     }
 
@@ -172,7 +174,7 @@ mod tests {
     fn debug_shows_lengths_and_never_bytes() {
         let buffer = SealBuffer::copied_from(b"diagnosis");
         assert_eq!(format!("{buffer:?}"), "SealBuffer(9 bytes)");
-        let opened = Plaintext::from_opened(Zeroizing::new(b"xdiagnosis".to_vec()), 1, 10);
+        let opened = Plaintext::from_opened(b"xdiagnosis".to_vec().into(), 1, 10);
         assert_eq!(format!("{opened:?}"), "Plaintext(9 bytes)");
         assert_eq!(opened.expose_bytes(), b"diagnosis");
     }

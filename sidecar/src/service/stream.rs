@@ -3,7 +3,10 @@
 //! Each `begin_*` does all that can fail before the first byte of an answer: limits, policy, the key, and for an
 //! opening the commitment. After that a failure can only break the answer off.
 
+use std::sync::Arc;
+
 use super::{Error, Service};
+use crate::clock::Clock;
 use crate::envelope::{
     Context, HEADER_BYTES, Header, LastSegment, SealSegment, SegmentOpener, SegmentSealer,
 };
@@ -18,6 +21,7 @@ pub struct SealingStream {
     key: SealingKey,
     sealer: SegmentSealer,
     keyring: Keyring,
+    clock: Arc<dyn Clock>,
 }
 
 /// A message that is being opened.
@@ -25,6 +29,8 @@ pub struct SealingStream {
 pub struct OpeningStream {
     key: OpeningKey,
     opener: SegmentOpener,
+    keyring: Keyring,
+    clock: Arc<dyn Clock>,
 }
 
 /// A message that is being moved to the newest version.
@@ -93,7 +99,8 @@ impl Service {
         let permit = self.permit(caller, action, key, Some(context), now)?;
         let key = self.keyring.sealing_key(&permit, 1, 0, now).await?;
         let sealer = SegmentSealer::new(key.data_key(), context)?;
-        Ok(SealingStream { key, sealer, keyring: self.keyring.clone() })
+        let (keyring, clock) = (self.keyring.clone(), Arc::clone(&self.clock));
+        Ok(SealingStream { key, sealer, keyring, clock })
     }
 
     async fn begin_opening(
@@ -105,7 +112,8 @@ impl Service {
     ) -> Result<OpeningStream, Error> {
         let key = self.opening_key(caller, action, context, header, self.now()).await?;
         let opener = SegmentOpener::new(key.data_key(), context, header)?;
-        Ok(OpeningStream { key, opener })
+        let (keyring, clock) = (self.keyring.clone(), Arc::clone(&self.clock));
+        Ok(OpeningStream { key, opener, keyring, clock })
     }
 }
 
@@ -131,7 +139,8 @@ impl SealingStream {
         segment: SealSegment,
         last: LastSegment,
     ) -> Result<Vec<u8>, Error> {
-        if !self.keyring.charge_stream(&self.key, segment.len() as u64).await? {
+        let bytes = segment.len() as u64;
+        if !self.keyring.charge_stream(&self.key, bytes, self.clock.now()).await? {
             return Err(Error::LimitReached);
         }
         self.sealer.seal(segment, last).map_err(|_| Error::LimitReached)
@@ -148,8 +157,13 @@ impl OpeningStream {
     /// Opens the next segment.
     ///
     /// # Errors
-    /// [`Error::DecryptionFailed`]: the stream ends here.
-    pub fn open(&mut self, segment: OpenBuffer, last: LastSegment) -> Result<Plaintext, Error> {
+    /// [`Error`]: the stream ends here, also when the key version may no longer open.
+    pub async fn open(
+        &mut self,
+        segment: OpenBuffer,
+        last: LastSegment,
+    ) -> Result<Plaintext, Error> {
+        self.keyring.confirm_stream(&self.key, self.clock.now()).await?;
         Ok(self.opener.open(segment, last)?)
     }
 }
@@ -170,7 +184,7 @@ impl RewrappingStream {
         segment: OpenBuffer,
         last: LastSegment,
     ) -> Result<Vec<u8>, Error> {
-        let plaintext = self.opening.open(segment, last)?;
+        let plaintext = self.opening.open(segment, last).await?;
         let mut again = SealSegment::new();
         again.fill_from(&mut plaintext.expose_bytes());
         drop(plaintext);

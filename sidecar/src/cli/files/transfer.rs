@@ -119,8 +119,11 @@ async fn transfer_bytes(
             sink.finish()?;
             Ok(done)
         }
-        // If the input failed, the sidecar's side of the story says only that.
-        Err(error) => Err(reading.failure().unwrap_or(error)),
+        Err(error) => {
+            client.disconnect();
+            // If the input failed, the sidecar's side of the story says only that.
+            Err(reading.failure().unwrap_or(error))
+        }
     }
 }
 

@@ -2,18 +2,17 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
-
 use super::{SEALED_SEGMENT_BYTES, SEGMENT_BYTES, TAG_BYTES};
+use crate::secret::WipedBytes;
 
 /// Up to 65,536 bytes of plaintext, with room for a tag after them; wiped on drop.
-pub struct SealSegment(Zeroizing<Vec<u8>>);
+pub struct SealSegment(WipedBytes);
 
 impl SealSegment {
     /// An empty segment. What it will ever need is allocated at once: to grow would leave plaintext behind.
     #[must_use]
     pub fn new() -> Self {
-        Self(Zeroizing::new(Vec::with_capacity(SEALED_SEGMENT_BYTES)))
+        Self(WipedBytes::with_capacity(SEALED_SEGMENT_BYTES))
     }
 
     /// Takes as much from the front of `bytes` as still fits; `bytes` is what is left.
@@ -43,7 +42,7 @@ impl SealSegment {
     }
 
     /// `[plaintext | room for a tag]`, in the same allocation.
-    pub(super) fn expose_with_room_for_tag(mut self) -> Zeroizing<Vec<u8>> {
+    pub(super) fn expose_with_room_for_tag(mut self) -> WipedBytes {
         self.0.extend_from_slice(&[0; TAG_BYTES]);
         self.0
     }

@@ -3,16 +3,15 @@
 use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::openapi::schema::{AdditionalProperties, Schema, SchemaType, Type};
 use utoipa::openapi::{Object as ObjectSchema, ObjectBuilder, RefOr};
 use zeroize::Zeroizing;
 
-use crate::envelope::{Context, ContextError, NotOurs, decode_text};
+use crate::envelope::{Context, ContextError, NotOurs, decode_text, encode_text_into};
 use crate::names::{KeyName, NameError};
-use crate::secret::{OpenBuffer, Plaintext, SealBuffer};
+use crate::secret::{Ciphertext, OpenBuffer, Plaintext, STANDARD, SealBuffer, WipedBytes};
 use crate::store::VersionState;
 
 /// A JSON string that may hold plaintext.
@@ -70,14 +69,27 @@ impl<'de: 'a, 'a> Deserialize<'de> for SecretText<'a> {
     }
 }
 
-/// A plaintext, written as standard base64 with padding without a copy of its own.
+/// A plaintext, written as standard base64 with padding. For `http::json` alone, which writes bytes as the text
+/// that they are.
 pub(in crate::http) struct Base64Text<'a>(pub(in crate::http) &'a Plaintext);
 
 impl Serialize for Base64Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = Zeroizing::new(String::with_capacity(self.0.len().div_ceil(3) * 4));
-        STANDARD.encode_string(self.0.expose_bytes(), &mut text);
-        serializer.serialize_str(&text)
+        let mut text = WipedBytes::zeroed(self.0.len().div_ceil(3) * 4);
+        let written = STANDARD.encode_slice(self.0.expose_bytes(), &mut text);
+        written.map_err(serde::ser::Error::custom)?;
+        serializer.serialize_bytes(&text)
+    }
+}
+
+/// A ciphertext, written in text form. For `http::json` alone, like [`Base64Text`].
+pub(in crate::http) struct CiphertextText<'a>(pub(in crate::http) &'a Ciphertext);
+
+impl Serialize for CiphertextText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = Vec::new();
+        encode_text_into(self.0.as_bytes(), &mut text);
+        serializer.serialize_bytes(&text)
     }
 }
 
@@ -175,6 +187,19 @@ pub(super) fn present_text<'de, D: Deserializer<'de>>(
     String::deserialize(deserializer).map(Some)
 }
 
+/// A whole number, `null` or nothing. `60.0` is whole, too: JSON has one kind of number.
+pub(super) fn whole_number<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let whole =
+        |number: f64| (number.fract() == 0.0).then(|| format!("{number:.0}").parse().ok())?;
+    let number = number.as_u64().or_else(|| number.as_f64().and_then(whole));
+    number.map(Some).ok_or_else(|| D::Error::custom("not a whole number"))
+}
+
 const NOT_A_STATE: &str = "`state` is enabled, decrypt_only or disabled";
 
 /// A state that a version can be set to, as a string: a derived enum would take an object, too.
@@ -205,12 +230,37 @@ pub(super) fn key_name_schema() -> ObjectSchema {
 }
 
 pub(super) fn base64_schema() -> ObjectSchema {
-    let pattern = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)?$";
+    // The bits that no byte takes are zero: one text for one plaintext.
+    let pattern =
+        "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)?$";
     text_schema("Standard base64 with padding (RFC 4648 section 4).").pattern(Some(pattern)).build()
 }
 
 pub(super) fn ciphertext_schema() -> ObjectSchema {
-    text_schema("A ciphertext in text form.").pattern(Some(r"^kp1\.[A-Za-z0-9_-]+$")).build()
+    // At least the 87 bytes of an empty message; the bits that no byte takes are zero.
+    let pattern =
+        r"^kp1\.([A-Za-z0-9_-]{4}){29,}([A-Za-z0-9_-]{2}[AEIMQUYcgkosw048]|[A-Za-z0-9_-][AQgw])?$";
+    text_schema("A ciphertext in text form.").pattern(Some(pattern)).build()
+}
+
+/// A plaintext in a batch: what is no base64 fails by itself, so the shape of the body does not ask for it.
+pub(super) fn item_base64_schema() -> ObjectSchema {
+    text_schema("Standard base64 with padding (RFC 4648 section 4); anything else fails this item.")
+        .build()
+}
+
+/// A ciphertext in a batch, likewise.
+pub(super) fn item_ciphertext_schema() -> ObjectSchema {
+    text_schema("A ciphertext in text form; anything else fails this item.").build()
+}
+
+/// A switch that this version knows and does not serve.
+pub(super) fn only_false_schema() -> ObjectSchema {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::Boolean))
+        .description(Some("Not served yet: only `false` is taken.".to_owned()))
+        .enum_values(Some([false]))
+        .build()
 }
 
 pub(super) fn context_schema() -> ObjectSchema {

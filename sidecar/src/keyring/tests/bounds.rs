@@ -237,3 +237,42 @@ async fn a_key_that_the_store_no_longer_has_is_wiped() {
     assert!(keyring.0.cache.key(&KeyLookup::Id(key.id)).is_none());
     assert_eq!(world.arena.slots_used(), with_key);
 }
+
+#[tokio::test]
+async fn a_stream_ends_when_its_version_is_disabled() {
+    let world = World::new().await;
+    let key = world.key("a").await;
+    let (sealing, opening) = (world.seal("a").await.unwrap(), world.open(&key, 1).await.unwrap());
+    assert!(world.keyring.charge_stream(&sealing, 10, world.now()).await.unwrap());
+    world.keyring.confirm_stream(&opening, world.now()).await.unwrap();
+
+    world.set_state(&world.keyring, &key, VersionState::DecryptOnly).await;
+    let sealed = world.keyring.charge_stream(&sealing, 10, world.now()).await;
+    assert!(matches!(sealed, Err(KeyringError::VersionDisabled)));
+    world.keyring.confirm_stream(&opening, world.now()).await.unwrap();
+
+    world.set_state(&world.keyring, &key, VersionState::Disabled).await;
+    let opened = world.keyring.confirm_stream(&opening, world.now()).await;
+    assert!(matches!(opened, Err(KeyringError::VersionDisabled)));
+}
+
+#[tokio::test]
+async fn a_preloaded_key_stays_in_memory_unused_and_its_newest_version_comes_back() {
+    let world = World::new().await;
+    let key = world.key("a").await;
+    world.key("b").await;
+    world.keyring.preload(std::slice::from_ref(&key.name), world.now()).await.unwrap();
+    let cached = || {
+        let status = world.keyring.status(world.now());
+        status.cached.iter().map(|cached| cached.name.to_string()).collect::<Vec<_>>()
+    };
+    world.pass(25 * MINUTE).await;
+    world.pass(25 * MINUTE).await;
+    assert_eq!(cached(), ["a"], "b was idle, and a is pinned");
+
+    let rotated = world.another().rotate(&permit(Action::Rotate, "a"), world.now()).await.unwrap();
+    assert_eq!(rotated.primary.number(), 2);
+    world.pass(6 * MINUTE).await;
+    let status = world.keyring.status(world.now());
+    assert!(status.cached.iter().any(|cached| cached.version.number() == 2), "{status:?}");
+}

@@ -143,7 +143,7 @@ async fn a_store_that_fails_makes_no_version_and_what_was_there_goes_on() {
 #[tokio::test]
 async fn another_root_key_is_noticed_and_one_damaged_key_is_not_taken_for_it() {
     let world = World::new().await;
-    let probe = async |keyring: &Keyring| keyring.probe_root(world.now()).await;
+    let probe = async |keyring: &Keyring| keyring.probe_root().await;
     probe(&world.keyring).await.unwrap();
     let key = world.key("a").await;
     probe(&world.keyring).await.unwrap();

@@ -98,9 +98,9 @@ async fn a_stream_ends_at_the_limit_of_its_version() {
     let permit = permit(Action::Encrypt, "a");
     let sealing = world.keyring.sealing_key(&permit, 1, 0, world.now()).await.unwrap();
     for _ in 0..10 {
-        assert!(world.keyring.charge_stream(&sealing, 100).await.unwrap());
+        assert!(world.keyring.charge_stream(&sealing, 100, world.now()).await.unwrap());
     }
-    assert!(!world.keyring.charge_stream(&sealing, 1).await.unwrap());
+    assert!(!world.keyring.charge_stream(&sealing, 1, world.now()).await.unwrap());
     assert_eq!(counted(&world, &key, 1).await.1, 1000);
 }
 
@@ -112,7 +112,7 @@ async fn the_counter_that_has_room_is_not_reserved_again_with_the_one_that_has_n
     let permit = permit(Action::Encrypt, "a");
     let sealing = world.keyring.sealing_key(&permit, 1, 0, world.now()).await.unwrap();
     for _ in 0..100 {
-        assert!(world.keyring.charge_stream(&sealing, 10_000).await.unwrap());
+        assert!(world.keyring.charge_stream(&sealing, 10_000, world.now()).await.unwrap());
     }
     let (messages, _) = counted(&world, &key, 1).await;
     assert_eq!(messages, 1 << 17, "one block, however many blocks of bytes");

@@ -1,0 +1,1 @@
+../../../sidecar/src/names.rs
