@@ -193,6 +193,24 @@ async fn a_change_shows_in_its_own_answer_whatever_the_times_of_others() {
 }
 
 #[tokio::test]
+async fn a_look_that_began_earlier_and_comes_late_undoes_nothing() {
+    let world = World::new().await;
+    let key = world.key("a").await;
+    let cache = &world.keyring.0.cache;
+    let (early, late) = (cache.next_look(), cache.next_look());
+    let row = |look, state| {
+        let mut record = key.clone();
+        record.versions[0].state = state;
+        let (looked_at, used) = (world.now().monotonic, cache::LastUse::at(world.now()));
+        CachedKey { record, look, looked_at, refresh_at: looked_at, used }
+    };
+    cache.put_key(row(late, VersionState::Disabled));
+    let kept = cache.put_key(row(early, VersionState::Enabled));
+    assert_eq!(kept.record.versions[0].state, VersionState::Disabled);
+    assert!(matches!(world.open(&key, 1).await, Err(KeyringError::VersionDisabled)));
+}
+
+#[tokio::test]
 async fn a_key_that_the_store_no_longer_has_is_wiped() {
     let world = World::new().await;
     let key = world.key("a").await;

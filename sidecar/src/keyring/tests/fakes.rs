@@ -141,10 +141,10 @@ impl Root for FakeRoot {
 
 #[derive(Debug)]
 pub(super) struct FakeStore {
-    pub(super) inner: SqliteStore,
+    pub(super) inner: Arc<SqliteStore>,
     /// Whether every call fails, as on a full disk or without a network.
     fails: AtomicBool,
-    /// What look-ups wait before.
+    /// What look-ups wait before with what they have read: as an answer on a slow network does.
     pub(super) gate: Gate,
     lookups: AtomicUsize,
 }
@@ -152,7 +152,7 @@ pub(super) struct FakeStore {
 impl FakeStore {
     pub(super) async fn new(folder: &Path) -> Self {
         Self {
-            inner: SqliteStore::open(&folder.join("keys.db")).await.unwrap(),
+            inner: Arc::new(SqliteStore::open(&folder.join("keys.db")).await.unwrap()),
             fails: AtomicBool::new(false),
             gate: Gate::new(),
             lookups: AtomicUsize::new(0),
@@ -174,10 +174,17 @@ impl FakeStore {
         Ok(&self.inner)
     }
 
-    async fn look_up(&self) -> Result<&SqliteStore, StoreError> {
+    async fn look_up<T>(
+        &self,
+        reads: impl AsyncFnOnce(&SqliteStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let found = match self.answer() {
+            Ok(store) => reads(store).await,
+            Err(error) => Err(error),
+        };
         self.lookups.fetch_add(1, Ordering::SeqCst);
         self.gate.pass().await;
-        self.answer()
+        found
     }
 }
 
@@ -188,11 +195,11 @@ impl KeyStore for FakeStore {
     }
 
     async fn key_by_name(&self, name: &KeyName) -> Result<Option<KeyRecord>, StoreError> {
-        self.look_up().await?.key_by_name(name).await
+        self.look_up(async |store| store.key_by_name(name).await).await
     }
 
     async fn key_by_id(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
-        self.look_up().await?.key_by_id(id).await
+        self.look_up(async |store| store.key_by_id(id).await).await
     }
 
     async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
