@@ -75,7 +75,9 @@ impl Raw {
     /// If they do not come in time.
     pub async fn received_of_body(&mut self, len: usize) -> Vec<u8> {
         let head = tokio::time::timeout(WAIT_MAX, self.until(b"\r\n\r\n")).await;
-        head.expect("a head comes in time").expect("a head comes");
+        let head = head.expect("a head comes in time").expect("a head comes");
+        let head = String::from_utf8_lossy(&head);
+        assert!(head.to_ascii_lowercase().contains("transfer-encoding: chunked"), "{head}");
         self.received_of_chunks(len).await
     }
 

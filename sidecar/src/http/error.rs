@@ -243,3 +243,45 @@ fn internal(error: &(dyn std::error::Error + 'static)) -> Failure {
 pub(super) fn panicked() -> Failure {
     Failure::new(Code::Internal, "a defect of the sidecar: its log says more")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::names::RootName;
+
+    /// The local root is read at the start and never away, so no suite can make most of these happen.
+    #[test]
+    fn a_root_that_does_not_answer_or_refuses_is_unavailable_for_now() {
+        let root = RootName::local;
+        let errors = [
+            RootError::Unavailable { root: root(), reason: "SECRET".to_owned() },
+            RootError::Throttled { root: root() },
+            RootError::Denied { root: root() },
+            RootError::KeyGone { root: root() },
+        ];
+        let errors = errors.map(|error| KeyringError::Root(Arc::new(error)));
+        for error in errors.into_iter().chain([KeyringError::WrappedElsewhere { root: root() }]) {
+            let failure = Failure::of(&Error::Keyring(error));
+            assert_eq!(failure.code(), Code::RootUnavailable);
+            assert!(!failure.detail.contains("SECRET"), "{}", failure.detail);
+            let answer = failure.into_response(&RequestId::of(&http::HeaderMap::new()));
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(answer.headers()[header::RETRY_AFTER], "1");
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_mend_by_coming_again_is_a_defect() {
+        for error in [
+            KeyringError::Root(Arc::new(RootError::Corrupt { root: RootName::local() })),
+            KeyringError::NotWrapped,
+            KeyringError::WrongPermit,
+        ] {
+            let failure = Failure::of(&Error::Keyring(error));
+            assert_eq!(failure.code(), Code::Internal);
+            assert_eq!(failure.retry_after, None);
+        }
+    }
+}

@@ -43,6 +43,8 @@ async fn what_another_root_wrapped_is_unavailable_at_this_one() {
     client.try_decrypt(&text, &json!({})).await.assert_problem(503, "root_unavailable");
     let octets = client.post_octets("/v1/encrypt?key=demo", &json!({}), b"x".to_vec()).await;
     octets.assert_problem(503, "root_unavailable");
+    assert!(sidecar.log().contains("no wrapping under local"), "{}", sidecar.log());
+    client.encrypt("spare", b"the other key goes on", &json!({})).await;
 }
 
 #[tokio::test]
