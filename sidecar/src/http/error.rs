@@ -213,6 +213,10 @@ impl Failure {
                 ),
                 _ => internal(error),
             },
+            KeyringError::NotWrapped { .. } => Self::new(
+                Code::RootUnavailable,
+                "the root of this sidecar has not wrapped this key: an operator must look at the log and mend it",
+            ),
             KeyringError::Store(store) => match **store {
                 StoreError::Unavailable { .. } | StoreError::InUse { .. } => Self::new(
                     Code::StoreUnavailable,

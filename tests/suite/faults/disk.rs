@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use keypod_tests::{Sidecar, SidecarBuilder};
+use keypod_tests::{Sidecar, SidecarBuilder, until};
 use serde_json::json;
 
 use super::{assert_nothing_is_lost, assert_says, encrypts, is_root, stopped_with};
@@ -84,9 +84,11 @@ async fn on_a_full_disk_warm_keys_go_on_changes_are_refused_and_nothing_is_lost(
         assert_eq!((answer.status, answer.code()), refused, "{path}");
         assert_eq!(answer.header("retry-after"), "1");
     }
-    let report = sidecar.observe("/readyz?verbose").await;
-    let report = String::from_utf8(report.body).unwrap();
-    assert!(report.contains("the disk is full: free some space"), "{report}");
+    until("health says so", async || {
+        let report = sidecar.observe("/readyz?verbose").await.body;
+        String::from_utf8_lossy(&report).contains("the disk is full: free some space")
+    })
+    .await;
     assert_eq!(client.get("/v1/keys/demo").await.json()["primary_version"], 1);
     assert_eq!(client.get("/v1/keys/new").await.status, 404, "no half of a key is left");
 
