@@ -24,8 +24,8 @@ use tokio::time::Sleep;
 use super::error::Failure;
 use crate::limits::{BodyMemory, Limits};
 
-/// Smaller answers do not count: as many as there are connections still take little.
-const UNCOUNTED_BYTES_MAX: u64 = 64 << 10;
+/// Smaller answers do not count: about what the kernel takes in without waiting for the client.
+const UNCOUNTED_BYTES_MAX: u64 = 128 << 10;
 
 /// Counts an answer that is whole in memory against the memory for bodies, until its last byte is sent.
 pub(super) async fn hold(response: Response, limits: &Limits) -> Result<Response, Failure> {

@@ -48,7 +48,7 @@ pub enum KeyringError {
     #[error("the root did not wrap or unwrap a key version")]
     Root(#[source] Arc<RootError>),
     /// The version's row has no wrapping at all: it was altered.
-    #[error("a key version has no wrapping: its row was altered")]
+    #[error("a key version has no wrapping: its row was altered or moved")]
     NotWrapped,
     /// Other roots have wrapped the version, and this one has not.
     #[error(

@@ -77,7 +77,10 @@ fn from_sqlx(path: &Path, error: &sqlx::Error) -> StoreError {
             other => unavailable(path, other),
         },
         sqlx::Error::PoolClosed => unavailable(path, "the store is closed"),
-        sqlx::Error::PoolTimedOut => unavailable(path, "no connection became free in time"),
+        sqlx::Error::PoolTimedOut => unavailable(
+            path,
+            "other changes did not end in time: another program holds it locked, or its disk does not answer",
+        ),
         sqlx::Error::WorkerCrashed => unavailable(path, "the database thread has ended"),
         sqlx::Error::ColumnDecode { index, .. } => {
             damaged(path, &format!("the column {index} holds a value of another type"))
