@@ -33,20 +33,20 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{RawPathParams, Request};
+use axum::body::Body;
 use axum::response::Response;
-use axum::routing::any;
-use axum::{Router, body::Body};
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use http_body::Body as _;
+use hyper::body::Incoming;
 
 use body::{BodyReader, Media, WholeBody};
 use caller::Connection;
 use error::Failure;
 use observe::Observer;
 use request_id::RequestId;
-use routes::{ROUTES, Route};
+use routes::{Params, ROUTES, Route};
 
 use crate::limits::InFlight;
 use crate::names::KeyName;
@@ -81,7 +81,7 @@ pub struct Api {
 struct Call {
     caller: Caller,
     parts: Parts,
-    params: Vec<(String, String)>,
+    params: Params,
     body: BodyReader,
     in_flight: InFlight,
 }
@@ -105,41 +105,17 @@ impl Api {
         &self.callers
     }
 
-    /// The routes, ready to be served by a listener that marks each request with its connection.
-    fn router(self: Arc<Self>) -> Router {
-        let mut router = Router::new();
-        let mut paths: Vec<_> = ROUTES.iter().map(|route| route.path).collect();
-        paths.sort_unstable();
-        paths.dedup();
-        for path in paths {
-            let api = Arc::clone(&self);
-            let serve = move |params: Result<RawPathParams, _>, request: Request| {
-                let params = params.map(|params| {
-                    let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-                    params.iter().map(pair).collect()
-                });
-                let params =
-                    params.map_err(|_: axum::extract::rejection::RawPathParamsRejection| ());
-                Arc::clone(&api).serve(Some(path), params, request)
-            };
-            router = router.route(path, any(serve));
-        }
-        let api = self;
-        router
-            .fallback(move |request: Request| Arc::clone(&api).serve(None, Ok(Vec::new()), request))
-    }
-
     /// Serves one request, whatever comes of it.
     async fn serve(
         self: Arc<Self>,
-        path: Option<&'static str>,
-        params: Result<Vec<(String, String)>, ()>,
-        request: Request,
+        connection: Connection,
+        request: Request<Incoming>,
     ) -> Response {
         let started = self.service.now();
         let request_id = RequestId::of(request.headers());
+        let is_head = request.method() == Method::HEAD;
         let mut route = None;
-        let handled = Arc::clone(&self).handle(path, params, request, &mut route);
+        let handled = Arc::clone(&self).handle(connection, request, &mut route);
         let handled = AssertUnwindSafe(handled).catch_unwind().await;
         let outcome = handled.unwrap_or_else(|_| Err(error::panicked()));
         let code = outcome.as_ref().err().map(Failure::code);
@@ -156,21 +132,20 @@ impl Api {
             }
         };
         let headers = response.headers_mut();
-        headers.insert(request_id::HEADER, request_id.to_header());
+        headers.insert(&request_id::HEADER, request_id.to_header());
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
+        if is_head { without_body(response) } else { response }
     }
 
     async fn handle(
         self: Arc<Self>,
-        path: Option<&'static str>,
-        params: Result<Vec<(String, String)>, ()>,
-        request: Request,
+        connection: Connection,
+        request: Request<Incoming>,
         found: &mut Option<&'static Route>,
     ) -> Result<Response, Failure> {
         let (parts, body) = request.into_parts();
-        let body = BodyReader::new(body, self.settings.body_timeout);
-        let (route, params, caller, in_flight) = self.enter(path, params, &parts)?;
+        let body = BodyReader::new(Body::new(body), self.settings.body_timeout);
+        let (route, params, caller, in_flight) = self.enter(connection, &parts)?;
         *found = Some(route);
         let call = Call { caller, parts, params, body, in_flight };
         let answer = if route.runs_to_the_end {
@@ -184,22 +159,14 @@ impl Api {
     }
 
     /// All that is checked before a handler runs.
-    #[expect(
-        clippy::type_complexity,
-        reason = "the parts of a Call, which wants the request's own too"
-    )]
     fn enter(
         &self,
-        path: Option<&'static str>,
-        params: Result<Vec<(String, String)>, ()>,
+        connection: Connection,
         parts: &Parts,
-    ) -> Result<(&'static Route, Vec<(String, String)>, Caller, InFlight), Failure> {
-        let connection = parts.extensions.get::<Connection>().copied();
-        let connection = connection.ok_or_else(error::panicked)?;
+    ) -> Result<(&'static Route, Params, Caller, InFlight), Failure> {
         gate::check(parts, connection.transport)?;
-        let route = routes::find(path, &parts.method)?;
+        let (route, params) = routes::find(parts.uri.path(), &parts.method)?;
         let caller = self.callers.authenticate(connection, &parts.headers)?;
-        let params = params.map_err(|()| routes::not_found())?;
         Ok((route, params, caller, self.service.limits().enter()?))
     }
 
@@ -209,8 +176,8 @@ impl Api {
         if call.media()? != Media::Json {
             return Err(unsupported_media());
         }
-        call.refuse_header(stream::CONTEXT)?;
-        call.refuse_header(stream::NEW_CONTEXT)?;
+        call.refuse_header(&stream::CONTEXT)?;
+        call.refuse_header(&stream::NEW_CONTEXT)?;
         call.body.whole(self.settings.json_body_bytes_max, self.service.limits()).await
     }
 
@@ -246,7 +213,7 @@ impl Call {
     }
 
     /// Refuses a header that would have no effect here: a context must not pass silently.
-    fn refuse_header(&self, name: &'static str) -> Result<(), Failure> {
+    fn refuse_header(&self, name: &HeaderName) -> Result<(), Failure> {
         if self.headers().contains_key(name) {
             return Err(invalid(format!("{name} has no effect on this request: leave it out")));
         }
@@ -254,8 +221,7 @@ impl Call {
     }
 
     fn param(&self, name: &str) -> &str {
-        let found = self.params.iter().find(|(known, _)| known == name);
-        found.map_or("", |(_, value)| value)
+        self.params.value(name)
     }
 
     fn key_name(&self) -> Result<KeyName, Failure> {
@@ -274,6 +240,15 @@ fn unsupported_media() -> Failure {
         error::Code::UnsupportedMediaType,
         "send Content-Type: application/json, or application/octet-stream where the route takes it",
     )
+}
+
+/// The answer to a HEAD: all its headers, the length among them, and no body. On HTTP/2 nobody else sees to that.
+fn without_body(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    if let Some(len) = body.size_hint().exact() {
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
+    }
+    Response::from_parts(parts, Body::empty())
 }
 
 /// An answer without a body worth mentioning: for the health listener.

@@ -14,8 +14,7 @@ use crate::service::{DecryptItem, EncryptItem, Error, Opened, RewrapItem, Sealed
 
 pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
     let body = api.only_json_body(&mut call).await?;
-    let EncryptBatchRequest { key, context: shared, items: Items(given) } =
-        json::parse(&body.bytes)?;
+    let EncryptBatchRequest { key, context: shared, items: Items(given) } = json::parse(&body)?;
     api.check_items(given.len())?;
     let (mut references, mut items) = (Vec::new(), Vec::new());
     for item in given {
@@ -33,7 +32,7 @@ pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failu
 
 pub(super) async fn rewrap(api: &Api, mut call: Call) -> Result<Response, Failure> {
     let body = api.only_json_body(&mut call).await?;
-    let RewrapBatchRequest { context: shared, items: Items(given) } = json::parse(&body.bytes)?;
+    let RewrapBatchRequest { context: shared, items: Items(given) } = json::parse(&body)?;
     api.check_items(given.len())?;
     let (mut references, mut items) = (Vec::new(), Vec::new());
     for item in given {
@@ -52,7 +51,7 @@ pub(super) async fn rewrap(api: &Api, mut call: Call) -> Result<Response, Failur
 
 pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
     let body = api.only_json_body(&mut call).await?;
-    let DecryptBatchRequest { context: shared, items: Items(given) } = json::parse(&body.bytes)?;
+    let DecryptBatchRequest { context: shared, items: Items(given) } = json::parse(&body)?;
     api.check_items(given.len())?;
     let (mut references, mut items) = (Vec::new(), Vec::new());
     for item in given {

@@ -1,15 +1,17 @@
-//! Where plaintext enters: the bytes of a request's body, into buffers that wipe themselves.
+//! Where plaintext enters: the bytes of a request's body. Where they are copied, it is into memory that wipes itself.
 //!
 //! Every read has a limit and a time-out: a body that makes no progress ends with 408, one past its limit with
 //! 413 before it is read. What cannot be wiped is what the HTTP library reads into (ARCHITECTURE.md).
 
+use std::ops::Deref;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, header};
-use http_body::{Body as _, Frame};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 
 use super::error::{Code, Failure};
@@ -32,10 +34,35 @@ pub(super) struct BodyReader {
     timeout: Duration,
 }
 
-/// A whole body in memory that wipes itself.
+/// A whole body in memory.
 pub(super) struct WholeBody {
-    pub(super) bytes: WipedBytes,
-    _memory: BodyMemory,
+    bytes: Received,
+    memory: BodyMemory,
+}
+
+enum Received {
+    /// In one piece, where the HTTP library has read it to: a copy that wipes itself would be one more.
+    AsItCame(Bytes),
+    /// In several, put together in memory that wipes itself.
+    Gathered(WipedBytes),
+}
+
+impl WholeBody {
+    /// Lets the bytes go and keeps their memory counted, for a copy of them.
+    pub(super) fn into_memory(self) -> BodyMemory {
+        self.memory
+    }
+}
+
+impl Deref for WholeBody {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.bytes {
+            Received::AsItCame(bytes) => bytes,
+            Received::Gathered(bytes) => bytes,
+        }
+    }
 }
 
 impl BodyReader {
@@ -56,9 +83,7 @@ impl BodyReader {
         limits: &Limits,
     ) -> Result<WholeBody, Failure> {
         self.refuse_too_large(bytes_max)?;
-        tokio::time::timeout(self.timeout, self.collect(bytes_max, limits))
-            .await
-            .unwrap_or_else(|_| Err(too_slow()))
+        within(self.timeout, self.collect(bytes_max, limits)).await?
     }
 
     async fn collect(&mut self, bytes_max: usize, limits: &Limits) -> Result<WholeBody, Failure> {
@@ -70,6 +95,10 @@ impl BodyReader {
             if needed > bytes_max {
                 return Err(too_large(bytes_max));
             }
+            if bytes.is_empty() && self.body.is_end_stream() {
+                limits.grow(&mut memory, needed)?;
+                return Ok(WholeBody { bytes: Received::AsItCame(frame), memory });
+            }
             if needed > bytes.capacity() {
                 let room = needed.next_power_of_two().max(FIRST_ROOM);
                 let room = expected.map_or(room, |expected| room.min(expected.max(needed)));
@@ -78,14 +107,12 @@ impl BodyReader {
             }
             bytes.extend_from_slice(&frame);
         }
-        Ok(WholeBody { bytes, _memory: memory })
+        Ok(WholeBody { bytes: Received::Gathered(bytes), memory })
     }
 
     /// All of a body of known length, as a plaintext to seal, if it is there within the time-out.
     pub(super) async fn plaintext(&mut self, len: usize) -> Result<SealBuffer, Failure> {
-        tokio::time::timeout(self.timeout, self.collect_plaintext(len))
-            .await
-            .unwrap_or_else(|_| Err(too_slow()))
+        within(self.timeout, self.collect_plaintext(len)).await?
     }
 
     async fn collect_plaintext(&mut self, len: usize) -> Result<SealBuffer, Failure> {
@@ -147,7 +174,7 @@ impl BodyReader {
             return Ok(Some(std::mem::take(&mut self.pending)));
         }
         while !self.ended {
-            match self.frame().await? {
+            match within(self.timeout, self.body.frame()).await? {
                 None => self.ended = true,
                 Some(Err(_)) => return Err(broken_off()),
                 Some(Ok(frame)) => {
@@ -158,15 +185,6 @@ impl BodyReader {
             }
         }
         Ok(None)
-    }
-
-    /// The next frame. A small body is there with its head: for that no timer is started.
-    async fn frame(&mut self) -> Result<Option<Result<Frame<Bytes>, axum::Error>>, Failure> {
-        if let Some(frame) = self.body.frame().now_or_never() {
-            return Ok(frame);
-        }
-        let frame = tokio::time::timeout(self.timeout, self.body.frame()).await;
-        frame.map_err(|_| too_slow())
     }
 
     /// Refuses a body that says of itself that it is too large.
@@ -184,6 +202,16 @@ fn make_room(bytes: &mut WipedBytes, room: usize) {
     let mut larger = WipedBytes::with_capacity(room);
     larger.extend_from_slice(bytes);
     *bytes = larger;
+}
+
+/// What `work` gives, if it is there within `timeout`. A small body comes with its head: for that no timer is
+/// started.
+async fn within<T>(timeout: Duration, work: impl Future<Output = T>) -> Result<T, Failure> {
+    let mut work = pin!(work);
+    if let Some(done) = work.as_mut().now_or_never() {
+        return Ok(done);
+    }
+    tokio::time::timeout(timeout, work).await.map_err(|_| too_slow())
 }
 
 fn too_slow() -> Failure {
@@ -243,15 +271,16 @@ pub(super) fn media(headers: &HeaderMap) -> Option<Media> {
     let (media, None) = (types.next()?, types.next()) else { return None };
     let media = media.to_str().ok()?;
     let (essence, parameters) = media.split_once(';').unwrap_or((media, ""));
-    let charset = parameters.trim().to_ascii_lowercase();
-    match essence.trim().to_ascii_lowercase().as_str() {
-        "application/json"
-            if matches!(charset.as_str(), "" | "charset=utf-8" | "charset=\"utf-8\"") =>
-        {
-            Some(Media::Json)
-        }
-        "application/octet-stream" if charset.is_empty() => Some(Media::Octets),
-        _ => None,
+    let (essence, charset) = (essence.trim(), parameters.trim());
+    let is_utf_8 = ["", "charset=utf-8", "charset=\"utf-8\""]
+        .iter()
+        .any(|known| charset.eq_ignore_ascii_case(known));
+    if essence.eq_ignore_ascii_case("application/json") && is_utf_8 {
+        Some(Media::Json)
+    } else if essence.eq_ignore_ascii_case("application/octet-stream") && charset.is_empty() {
+        Some(Media::Octets)
+    } else {
+        None
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failu
         return stream::encrypt(api, call).await;
     }
     let body = api.only_json_body(&mut call).await?;
-    let request: EncryptRequest<'_> = json::parse(&body.bytes)?;
+    let request: EncryptRequest<'_> = json::parse(&body)?;
     let buffer = decode_plaintext(&request.plaintext)?;
     let sealed = api.service.encrypt(&call.caller, &request.key, &request.context, buffer).await?;
     Ok(sealed_answer(&sealed))
@@ -32,7 +32,7 @@ pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failu
         return stream::decrypt(api, call).await;
     }
     let body = api.only_json_body(&mut call).await?;
-    let request: DecryptRequest<'_> = json::parse(&body.bytes)?;
+    let request: DecryptRequest<'_> = json::parse(&body)?;
     let buffer = decode_ciphertext(&request.ciphertext)?;
     let opened = api.service.decrypt(&call.caller, &request.context, buffer).await?;
     Ok(opened_answer(&opened))
@@ -44,7 +44,7 @@ pub(super) async fn rewrap(api: &Api, mut call: Call) -> Result<Response, Failur
         return stream::rewrap(api, call).await;
     }
     let body = api.only_json_body(&mut call).await?;
-    let request: RewrapRequest<'_> = json::parse(&body.bytes)?;
+    let request: RewrapRequest<'_> = json::parse(&body)?;
     let buffer = decode_ciphertext(&request.ciphertext)?;
     let new_context = request.new_context.as_ref();
     let sealed = api.service.rewrap(&call.caller, &request.context, new_context, buffer).await?;

@@ -15,7 +15,7 @@ use crate::store::KeyRecord;
 
 pub(super) async fn create(api: &Api, mut call: Call) -> Result<Response, Failure> {
     let body = api.only_json_body(&mut call).await?;
-    let request: CreateKeyRequest = json::parse(&body.bytes)?;
+    let request: CreateKeyRequest = json::parse(&body)?;
     let settings = request.settings().map_err(invalid)?;
     let key = api.service.create_key(&call.caller, &request.name, settings).await?;
     Ok(json::answer(StatusCode::CREATED, &api.view(&key)))
@@ -36,7 +36,7 @@ pub(super) async fn show(api: &Api, call: Call) -> Result<Response, Failure> {
 
 pub(super) async fn rotate(api: &Api, mut call: Call) -> Result<Response, Failure> {
     let body = api.only_json_body(&mut call).await?;
-    let request: RotateRequest = json::parse(&body.bytes)?;
+    let request: RotateRequest = json::parse(&body)?;
     let key = api.service.rotate(&call.caller, &request.key).await?;
     let answer = Rotated { key: key.name.as_str(), key_version: key.primary.number() };
     Ok(json::answer(StatusCode::OK, &answer))
@@ -44,7 +44,7 @@ pub(super) async fn rotate(api: &Api, mut call: Call) -> Result<Response, Failur
 
 pub(super) async fn set_state(api: &Api, mut call: Call) -> Result<Response, Failure> {
     let body = api.only_json_body(&mut call).await?;
-    let request: StateRequest = json::parse(&body.bytes)?;
+    let request: StateRequest = json::parse(&body)?;
     let (name, version) = (call.key_name()?, call.key_version()?);
     let key = api.service.set_state(&call.caller, &name, version, request.state).await?;
     Ok(json::answer(StatusCode::OK, &api.view(&key)))
@@ -52,7 +52,7 @@ pub(super) async fn set_state(api: &Api, mut call: Call) -> Result<Response, Fai
 
 pub(super) async fn destroy(api: &Api, mut call: Call) -> Result<Response, Failure> {
     let body = api.only_json_body(&mut call).await?;
-    let request: DestroyRequest = json::parse(&body.bytes)?;
+    let request: DestroyRequest = json::parse(&body)?;
     let (name, version) = (call.key_name()?, call.key_version()?);
     match api.service.destroy(&call.caller, &name, version, &request.confirm).await? {
         Destruction::Ordered(key) => Ok(json::answer(StatusCode::OK, &api.view(&key))),

@@ -3,23 +3,27 @@
 //! The socket appears under its name only when its mode and group are right: it is bound beside it and renamed.
 //! A stale socket is replaced; one that another process serves is not.
 
+use std::convert::Infallible;
 use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
+use futures_util::FutureExt as _;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tower::ServiceExt as _;
 
 use super::caller::{Connection, Peer};
@@ -165,9 +169,8 @@ impl Listeners {
         drain_max: Duration,
     ) -> Served {
         let settings = api.settings;
-        let router = api.router();
         let (header_timeout, answer_timeout) = (settings.header_timeout, settings.answer_timeout);
-        let server = Server::new(router, settings.connections_max, header_timeout, answer_timeout);
+        let server = Server::new(api, settings.connections_max, header_timeout, answer_timeout);
         let accept_tcp = async {
             if let Some(listener) = &self.tcp {
                 server.accept_tcp(listener, stop.clone()).await;
@@ -213,8 +216,33 @@ pub enum Served {
     Cut,
 }
 
-struct Server {
-    router: Router,
+/// What answers the requests of a listener.
+trait Answers: Clone + Send + Sync + 'static {
+    fn answer(
+        self,
+        connection: Connection,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response> + Send;
+}
+
+/// Straight from the HTTP library to the route table: a router and its layers would cost as much as the encryption.
+impl Answers for Arc<Api> {
+    async fn answer(self, connection: Connection, request: Request<Incoming>) -> Response {
+        self.serve(connection, request).await
+    }
+}
+
+/// The health listener's: who asks is all the same.
+impl Answers for Router {
+    async fn answer(self, _: Connection, request: Request<Incoming>) -> Response {
+        let answered: Result<_, Infallible> = self.oneshot(request).await;
+        let Ok(response) = answered;
+        response
+    }
+}
+
+struct Server<A> {
+    answers: A,
     /// Of each kind of listener: who fills the one cannot shut out the other.
     tcp_places: Arc<Semaphore>,
     unix_places: Arc<Semaphore>,
@@ -224,9 +252,9 @@ struct Server {
     graceful: GracefulShutdown,
 }
 
-impl Server {
+impl<A: Answers> Server<A> {
     fn new(
-        router: Router,
+        answers: A,
         connections_max: usize,
         header_timeout: Duration,
         answer_timeout: Duration,
@@ -246,7 +274,7 @@ impl Server {
         let places = || Arc::new(Semaphore::new(connections_max));
         let (tcp_places, unix_places) = (places(), places());
         let graceful = GracefulShutdown::new();
-        Self { router, tcp_places, unix_places, builder, header_timeout, answer_timeout, graceful }
+        Self { answers, tcp_places, unix_places, builder, header_timeout, answer_timeout, graceful }
     }
 
     async fn accept_tcp(&self, listener: &TcpListener, mut stop: watch::Receiver<bool>) {
@@ -295,15 +323,14 @@ impl Server {
             metrics::counter!("keypod_limited_total", "limit" => "connections").increment(1);
             return;
         };
-        let spoke = Arc::new(AtomicBool::new(false));
-        let marks = Arc::clone(&spoke);
-        let marked = self.router.clone().map_request(move |mut request: http::Request<_>| {
-            marks.store(true, Ordering::Relaxed);
-            request.extensions_mut().insert(connection);
-            request
+        let spoke = Arc::new(Notify::new());
+        let (speaks, answers) = (Arc::clone(&spoke), self.answers.clone());
+        let answer = service_fn(move |request| {
+            speaks.notify_one();
+            answers.clone().answer(connection, request).map(Ok::<_, Infallible>)
         });
         let stream = TokioIo::new(CutWhenUnread::new(stream, self.answer_timeout));
-        let served = self.builder.serve_connection(stream, TowerToHyperService::new(marked));
+        let served = self.builder.serve_connection(stream, answer);
         let served = self.graceful.watch(served.into_owned());
         let header_timeout = self.header_timeout;
         tokio::spawn(async move {
@@ -312,16 +339,16 @@ impl Server {
             // The HTTP library's own time-out begins when it knows the protocol's version: until the first
             // request is there, this one holds. Half a head does not hold up a drain.
             tokio::select! {
+                biased;
                 _ = &mut served => return,
-                () = tokio::time::sleep(header_timeout) => {}
+                () = spoke.notified() => {}
+                () = tokio::time::sleep(header_timeout) => return,
                 () = async {
                     told(&mut stop).await;
                     tokio::time::sleep(HEAD_IN_DRAIN_MAX).await;
-                } => {}
+                } => return,
             }
-            if spoke.load(Ordering::Relaxed) {
-                let _ = served.await;
-            }
+            let _ = served.await;
         });
     }
 

@@ -2,10 +2,10 @@
 
 use std::cell::RefCell;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The header that it comes and goes in.
-pub(super) const HEADER: &str = "x-request-id";
+pub(super) static HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A made id has 24 digits, from 12 of these bytes.
 const RANDOM_BYTES: usize = 16;
@@ -19,7 +19,7 @@ pub(super) struct RequestId(HeaderValue);
 impl RequestId {
     /// The client's id, if there is exactly one and it is sane; a new one otherwise.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let mut given = headers.get_all(HEADER).iter();
+        let mut given = headers.get_all(&HEADER).iter();
         match (given.next(), given.next()) {
             (Some(value), None) if is_sane(value.as_bytes()) => Self(value.clone()),
             _ => Self::random(),
@@ -72,7 +72,7 @@ mod tests {
     fn of(values: &[&'static str]) -> String {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(HEADER, HeaderValue::from_static(value));
+            headers.append(&HEADER, HeaderValue::from_static(value));
         }
         RequestId::of(&headers).as_str().to_owned()
     }

@@ -131,21 +131,51 @@ pub(super) static ROUTES: &[Route] = &[
         Takes::Nothing, [(200, "OpenApi")], &[], openapi::serve),
 ];
 
-/// The route for this method among those of `path`.
-pub(super) fn find(path: Option<&'static str>, method: &Method) -> Result<&'static Route, Failure> {
-    let path = path.ok_or_else(not_found)?;
+/// The values in a request's path, by the names that they have in the route's.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Params(Vec<(&'static str, String)>);
+
+impl Params {
+    /// The value of this name; empty if the route has none.
+    pub(super) fn value(&self, name: &str) -> &str {
+        let found = self.0.iter().find(|(known, _)| *known == name);
+        found.map_or("", |(_, value)| value)
+    }
+}
+
+/// The route for this method among those of `path`, and the values in the path.
+pub(super) fn find(path: &str, method: &Method) -> Result<(&'static Route, Params), Failure> {
     let mut methods = Vec::new();
-    for route in ROUTES.iter().filter(|route| route.path == path) {
+    for route in ROUTES {
+        let Some(params) = fit(route.path, path) else { continue };
         if route.method == *method {
-            return Ok(route);
+            return Ok((route, params));
         }
         methods.push(route.method.clone());
     }
-    Err(Failure::method_not_allowed(methods))
+    if methods.is_empty() { Err(not_found()) } else { Err(Failure::method_not_allowed(methods)) }
+}
+
+/// The values at the places `{name}` of `template`, if `path` fits: never empty, and UTF-8 once decoded.
+fn fit(template: &'static str, path: &str) -> Option<Params> {
+    let (mut wanted, mut given) = (template.split('/'), path.split('/'));
+    let mut params = Vec::new();
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return Some(Params(params)),
+            (Some(wanted), Some(given)) if wanted == given => {}
+            (Some(wanted), Some(given)) if !given.is_empty() => {
+                let name = wanted.strip_prefix('{')?.strip_suffix('}')?;
+                let value = percent_encoding::percent_decode_str(given).decode_utf8().ok()?;
+                params.push((name, value.into_owned()));
+            }
+            _ => return None,
+        }
+    }
 }
 
 /// 404 for what is no route.
-pub(super) fn not_found() -> Failure {
+fn not_found() -> Failure {
     Failure::new(Code::RouteNotFound, "see /openapi.json for the routes")
 }
 
@@ -153,4 +183,54 @@ pub(super) fn not_found() -> Failure {
 #[must_use]
 pub fn document() -> serde_json::Value {
     openapi::document(ROUTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code_of(path: &str, method: &Method) -> Option<Code> {
+        find(path, method).err().map(|failure| failure.code())
+    }
+
+    #[test]
+    fn each_route_is_found_by_its_own_path_and_method() {
+        for route in ROUTES {
+            let path = route.path.replace('{', "a").replace('}', "");
+            let (found, _) = find(&path, &route.method).unwrap();
+            assert_eq!(found.operation, route.operation);
+        }
+    }
+
+    #[test]
+    fn values_in_a_path_are_found_by_name_and_decoded() {
+        let (_, params) = find("/v1/keys/a%2Eb/versions/7/state", &Method::POST).unwrap();
+        assert_eq!((params.value("name"), params.value("version")), ("a.b", "7"));
+        assert_eq!(params.value("id"), "");
+        let (_, params) = find("/v1/keys/a%2Fb", &Method::GET).unwrap();
+        assert_eq!(params.value("name"), "a/b");
+    }
+
+    #[test]
+    fn what_is_nearly_a_route_is_none() {
+        for path in [
+            "",
+            "*",
+            "/",
+            "/v1",
+            "/v1/",
+            "/v1/keys/",
+            "/v1/encrypt/",
+            "//v1/encrypt",
+            "/v1/encrypt%2Fbatch",
+            "/v1/Encrypt",
+            "/v1/keys//versions/1/state",
+            "/v1/keys/a/b",
+            "/v1/keys/%ff",
+        ] {
+            assert_eq!(code_of(path, &Method::POST), Some(Code::RouteNotFound), "{path}");
+        }
+        assert_eq!(code_of("/v1/encrypt", &Method::GET), Some(Code::MethodNotAllowed));
+        assert_eq!(code_of("/v1/keys/a", &Method::HEAD), Some(Code::MethodNotAllowed));
+    }
 }

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use zeroize::Zeroizing;
 
 use super::body::BodyReader;
@@ -29,10 +29,10 @@ use crate::names::{KeyName, KeyVersion};
 use crate::secret::{OpenBuffer, Plaintext};
 use crate::service::{OpeningStream, RewrappingStream, SealingStream};
 
-pub(super) const CONTEXT: &str = "keypod-context";
-pub(super) const NEW_CONTEXT: &str = "keypod-new-context";
-const KEY: &str = "keypod-key";
-const KEY_VERSION: &str = "keypod-key-version";
+pub(super) static CONTEXT: HeaderName = HeaderName::from_static("keypod-context");
+pub(super) static NEW_CONTEXT: HeaderName = HeaderName::from_static("keypod-new-context");
+static KEY: HeaderName = HeaderName::from_static("keypod-key");
+static KEY_VERSION: HeaderName = HeaderName::from_static("keypod-key-version");
 
 /// Memory that one stream takes at most: a segment that is read, one that is worked on, one that is sent.
 const STREAM_MEMORY_BYTES: usize = 4 * (SEGMENT_BYTES + TAG_BYTES);
@@ -57,8 +57,8 @@ impl Held {
 
 pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
     let key = key_of_query(call.query())?;
-    call.refuse_header(NEW_CONTEXT)?;
-    let context = context_of(call.headers(), CONTEXT)?.unwrap_or_default();
+    call.refuse_header(&NEW_CONTEXT)?;
+    let context = context_of(call.headers(), &CONTEXT)?.unwrap_or_default();
     let known_len = call.body.exact_len().and_then(|len| usize::try_from(len).ok());
     if let Some(len) = known_len.filter(|len| *len <= SEGMENT_BYTES) {
         let _memory = api.service.limits().body_memory(len)?;
@@ -92,8 +92,8 @@ impl Segments for Sealing {
 }
 
 pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
-    call.refuse_header(NEW_CONTEXT)?;
-    let context = context_of(call.headers(), CONTEXT)?.unwrap_or_default();
+    call.refuse_header(&NEW_CONTEXT)?;
+    let context = context_of(call.headers(), &CONTEXT)?.unwrap_or_default();
     let (start, header) = read_header(&mut call.body).await?;
     if header.suite() == Suite::Whole {
         let (buffer, _memory) = rest_of_whole(api, &mut call.body, start).await?;
@@ -127,8 +127,8 @@ impl Segments for Opening {
 
 /// Beyond API.md: a ciphertext of any length moves to the newest version, its plaintext seen by nobody.
 pub(super) async fn rewrap(api: &Api, mut call: Call) -> Result<Response, Failure> {
-    let context = context_of(call.headers(), CONTEXT)?.unwrap_or_default();
-    let new_context = context_of(call.headers(), NEW_CONTEXT)?;
+    let context = context_of(call.headers(), &CONTEXT)?.unwrap_or_default();
+    let new_context = context_of(call.headers(), &NEW_CONTEXT)?;
     let (start, header) = read_header(&mut call.body).await?;
     if header.suite() == Suite::Whole {
         let (buffer, _memory) = rest_of_whole(api, &mut call.body, start).await?;
@@ -179,13 +179,13 @@ async fn rest_of_whole(
     api: &Api,
     body: &mut BodyReader,
     start: Vec<u8>,
-) -> Result<(OpenBuffer, super::body::WholeBody), Failure> {
+) -> Result<(OpenBuffer, BodyMemory), Failure> {
     let bytes_max = api.settings.json_body_bytes_max.saturating_sub(start.len());
-    let mut rest = body.whole(bytes_max, api.service.limits()).await?;
+    let rest = body.whole(bytes_max, api.service.limits()).await?;
     let mut whole = start;
-    whole.reserve_exact(rest.bytes.len());
-    whole.append(&mut rest.bytes);
-    Ok((OpenBuffer::from_received(whole), rest))
+    whole.reserve_exact(rest.len());
+    whole.extend_from_slice(&rest);
+    Ok((OpenBuffer::from_received(whole), rest.into_memory()))
 }
 
 /// The next sealed segment, which begins with `start`, and whether it is the last.
@@ -262,9 +262,9 @@ fn octets(body: Body, key: &KeyName, version: KeyVersion) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     if let Ok(name) = HeaderValue::from_str(key.as_str()) {
-        headers.insert(KEY, name);
+        headers.insert(&KEY, name);
     }
-    headers.insert(KEY_VERSION, HeaderValue::from(version.number()));
+    headers.insert(&KEY_VERSION, HeaderValue::from(version.number()));
     response
 }
 
@@ -279,7 +279,7 @@ fn key_of_query(query: Option<&str>) -> Result<KeyName, Failure> {
 }
 
 /// The context in the header `name`: base64url, without padding, of a JSON object.
-fn context_of(headers: &HeaderMap, name: &str) -> Result<Option<Context>, Failure> {
+fn context_of(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Context>, Failure> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let wanted = || {
