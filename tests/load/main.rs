@@ -96,6 +96,11 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// Cores that all processes share.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(0, usize::from)
+}
+
 /// The value in the middle; of two in the middle, the upper one.
 fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut sorted: Vec<_> = values.into_iter().collect();

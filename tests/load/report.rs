@@ -10,7 +10,7 @@ use crate::rounds::{Measured, PLAINTEXT_BYTES, Subject};
 use crate::stream::Streamed;
 
 /// Of the bare handler's throughput, at [`AIM_CONNECTIONS`].
-pub(crate) const AIM_RATIO: f64 = 0.8;
+const AIM_RATIO: f64 = 0.8;
 const AIM_CONNECTIONS: u16 = 16;
 const AIM_READY_MS: f64 = 50.0;
 const AIM_IDLE_MIB: f64 = 20.0;
@@ -30,7 +30,7 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn table(&self) -> String {
         let mut text = format!(
-            "{:<9}{:>12}{:>12}{:>9}{:>9}{:>10}{:>16}{:>16}\n",
+            "{:<9}{:>12}{:>12}{:>9}{:>9}{:>10}{:>15}{:>11}{:>15}\n",
             "",
             "connections",
             "requests/s",
@@ -38,6 +38,7 @@ impl Report {
             "p99 us",
             "p99.9 us",
             "server CPU us",
+            "CPU ratio",
             "ratio to bare"
         );
         for row in &self.measured {
@@ -48,7 +49,7 @@ impl Report {
             };
             let _ = writeln!(
                 text,
-                "{:<9}{:>12}{:>12.0}{:>9.0}{:>9.0}{:>10.0}{:>16.1}{:>16.2}{aim}",
+                "{:<9}{:>12}{:>12.0}{:>9.0}{:>9.0}{:>10.0}{:>15.1}{:>11.2}{:>15.2}{aim}",
                 row.subject.name(),
                 row.connections,
                 row.requests_per_second,
@@ -56,6 +57,7 @@ impl Report {
                 row.p99_us,
                 row.p999_us,
                 row.server_cpu_us,
+                row.cpu_ratio_to_bare,
                 row.ratio_to_bare,
             );
         }
@@ -92,7 +94,7 @@ impl Report {
     pub(crate) fn to_json(&self, args: &Args) -> Value {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "cores": std::thread::available_parallelism().map_or(0, usize::from),
+            "cores": crate::cores(),
             "transport": args.transport,
             "rounds": args.rounds,
             "seconds": args.seconds,

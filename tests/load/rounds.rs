@@ -58,6 +58,9 @@ pub(crate) struct Measured {
     pub(crate) p999_us: f64,
     /// User and system time of the server for one request.
     pub(crate) server_cpu_us: f64,
+    /// The bare handler's time in the same round, as a part of it: what the throughput would be in proportion if
+    /// the client cost nothing.
+    pub(crate) cpu_ratio_to_bare: f64,
 }
 
 /// One part of a round.
@@ -66,6 +69,7 @@ struct Sample {
     connections: u16,
     per_second: f64,
     ratio: f64,
+    cpu_ratio: f64,
     quantiles: [f64; 3],
     cpu_us: f64,
 }
@@ -94,13 +98,14 @@ pub(crate) async fn measure(
     // The first round warms both servers up and does not count.
     for round in 0..=args.rounds {
         for &connections in &args.connections {
-            let mut bare_per_second = f64::NAN;
+            let (mut bare_per_second, mut bare_cpu_us) = (f64::NAN, f64::NAN);
             for subject in Subject::ALL {
                 let mut sample = part(args, keypod, bare, sidecar, subject, connections).await?;
                 if subject == Subject::Bare {
-                    bare_per_second = sample.per_second;
+                    (bare_per_second, bare_cpu_us) = (sample.per_second, sample.cpu_us);
                 }
                 sample.ratio = sample.per_second / bare_per_second;
+                sample.cpu_ratio = bare_cpu_us / sample.cpu_us;
                 if round > 0 {
                     samples.push(sample);
                 }
@@ -150,7 +155,15 @@ async fn part(
     #[allow(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
     let cpu_us = used * 1e6 / run.requests as f64;
     let per_second = run.requests_per_second;
-    Ok(Sample { subject, connections, per_second, ratio: f64::NAN, quantiles, cpu_us })
+    Ok(Sample {
+        subject,
+        connections,
+        per_second,
+        ratio: f64::NAN,
+        cpu_ratio: f64::NAN,
+        quantiles,
+        cpu_us,
+    })
 }
 
 fn medians(samples: &[Sample], subject: Subject, connections: u16) -> Measured {
@@ -167,5 +180,6 @@ fn medians(samples: &[Sample], subject: Subject, connections: u16) -> Measured {
         p99_us,
         p999_us,
         server_cpu_us: median(of_this().map(|sample| sample.cpu_us)),
+        cpu_ratio_to_bare: median(of_this().map(|sample| sample.cpu_ratio)),
     }
 }
