@@ -1,8 +1,8 @@
 //! `/livez`, `/readyz`, `/startupz` and `/metrics`, on a listener of their own with no keys behind it.
 //!
 //! Liveness is the process. Readiness begins when the preloaded keys are warm and ends when the sidecar drains
-//! or when its store or a preloaded key has been out of reach for longer than a bound. A root that cannot be
-//! reached shows in `/readyz?verbose` and the metrics long before that.
+//! or when a preloaded key is not in memory or past its bound. A store or root that cannot be reached shows in
+//! `/readyz?verbose` and the metrics long before that.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU8, Ordering};
