@@ -26,7 +26,7 @@ use crate::envelope::{Context, Header};
 use crate::keyring::{Keyring, KeyringError, OpeningKey};
 use crate::limits::Limits;
 use crate::names::{KeyName, KeyRef};
-use crate::policy::{self, AccessRequest, Action, Caller, Permit, Resource, Rules};
+use crate::policy::{self, AccessRequest, Action, Caller, Denied, Permit, Resource, Rules};
 
 /// Everything that an operation needs.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Service {
         self.clock.now()
     }
 
-    /// Asks policy about an action on a key.
+    /// Asks policy about an action on a key; a denial goes to the log.
     fn permit(
         &self,
         caller: &Caller,
@@ -71,29 +71,35 @@ impl Service {
         context: Option<&Context>,
         now: Now,
     ) -> Result<Permit, Error> {
-        let resource = Resource::Key(key);
-        let request = AccessRequest { caller, action, resource, context, now: now.wall };
-        policy::decide(&self.rules, &request).map_err(|policy::Denied| {
+        self.decide(caller, action, Resource::Key(key), context, now).map_err(|Denied| {
             tracing::warn!(caller = %caller.name, action = action.as_str(), key = %key, "denied");
+            Error::Forbidden
+        })
+    }
+
+    /// Asks policy about an action on the sidecar itself; a denial goes to the log.
+    fn permit_server(&self, caller: &Caller, action: Action, now: Now) -> Result<Permit, Error> {
+        self.decide(caller, action, Resource::Server, None, now).map_err(|Denied| {
+            tracing::warn!(caller = %caller.name, action = action.as_str(), "denied");
             Error::Forbidden
         })
     }
 
     /// Whether policy would allow an action on a key: for what is shown in a list.
     fn may(&self, caller: &Caller, action: Action, key: &KeyName, now: Now) -> bool {
-        let resource = Resource::Key(key);
-        let request = AccessRequest { caller, action, resource, context: None, now: now.wall };
-        policy::decide(&self.rules, &request).is_ok()
+        self.decide(caller, action, Resource::Key(key), None, now).is_ok()
     }
 
-    /// Asks policy about an action on the sidecar itself.
-    fn permit_server(&self, caller: &Caller, action: Action, now: Now) -> Result<Permit, Error> {
-        let resource = Resource::Server;
-        let request = AccessRequest { caller, action, resource, context: None, now: now.wall };
-        policy::decide(&self.rules, &request).map_err(|policy::Denied| {
-            tracing::warn!(caller = %caller.name, action = action.as_str(), "denied");
-            Error::Forbidden
-        })
+    fn decide(
+        &self,
+        caller: &Caller,
+        action: Action,
+        resource: Resource<'_>,
+        context: Option<&Context>,
+        now: Now,
+    ) -> Result<Permit, Denied> {
+        let request = AccessRequest { caller, action, resource, context, now: now.wall };
+        policy::decide(&self.rules, &request)
     }
 
     /// The key that opens what `header` names, permitted for `action`.

@@ -31,14 +31,7 @@ async fn connections_past_the_limit_are_closed_and_places_come_back() {
     assert!((1900..=1950).contains(&closed), "{closed} of 2000 were closed");
     assert_eq!(target.sidecar.observe("/readyz").await.status, 200, "health has its own places");
     drop(held);
-    let status = head("GET", "/v1/status", "Connection: close\r\n");
-    until("there is a place again", async || {
-        let mut connection = target.connect().await;
-        let mut text = String::new();
-        let _ = connection.write_all(status.as_bytes()).await;
-        connection.read_to_string(&mut text).await.is_ok() && text.starts_with("HTTP/1.1 200")
-    })
-    .await;
+    until_there_is_a_place(&target).await;
     target.assert_unharmed().await;
 }
 
@@ -49,6 +42,13 @@ async fn half_open_connections_hold_a_place_only_until_their_time_is_up() {
     for _ in 0..50 {
         held.push(target.connect().await);
     }
+    until_there_is_a_place(&target).await;
+    target.assert_unharmed().await;
+    drop(held);
+}
+
+/// Waits until a new connection is served.
+async fn until_there_is_a_place(target: &Target) {
     let status = head("GET", "/v1/status", "Connection: close\r\n");
     until("there is a place again", async || {
         let mut connection = target.connect().await;
@@ -57,8 +57,6 @@ async fn half_open_connections_hold_a_place_only_until_their_time_is_up() {
         connection.read_to_string(&mut text).await.is_ok() && text.starts_with("HTTP/1.1 200")
     })
     .await;
-    target.assert_unharmed().await;
-    drop(held);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
