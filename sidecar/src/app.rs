@@ -1,9 +1,12 @@
-//! Builds the sidecar, starts it in order, and drains it: the only file that names concrete roots and stores.
+//! Builds the sidecar, starts it in order, and drains it. Its `parts.rs` is the only file that names concrete roots
+//! and stores.
 //!
 //! Order of a start: metrics, health listener, protected memory, root, store, callers, a proof that the root
 //! opens the store, preloaded keys, data listeners; only then is it ready. Order of a stop: not ready, no new
 //! connections, what is in flight ends within its bound, unused reservations go back, keys are wiped, the store
 //! is closed.
+
+mod parts;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,8 +16,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use parts::{open_root, open_store};
+
 use crate::clock::{Clock, SystemClock};
-use crate::config::{CallerSettings, Config, Credential, LocalRootSettings, LogFormat};
+use crate::config::{CallerSettings, Config, Credential, LogFormat};
 use crate::error_chain::error_chain;
 use crate::http::{
     Api, Callers, CallersError, Health, HttpSettings, ListenError, Listeners, Proof, Served,
@@ -24,11 +29,9 @@ use crate::keyring::{Keyring, KeyringError, KeyringSettings};
 use crate::limits::{LimitSizes, Limits};
 use crate::names::KeyName;
 use crate::policy::Rules;
-use crate::root::Root;
-use crate::root::local::{LocalRoot, LocalRootError};
+use crate::root::local::LocalRootError;
 use crate::secret::{Arena, ArenaError};
 use crate::service::Service;
-use crate::store::sqlite::SqliteStore;
 use crate::store::{KeyStore, StoreError};
 use crate::telemetry::{self, Format, TelemetryError};
 
@@ -50,11 +53,14 @@ pub enum StartError {
     /// The local root.
     #[error(transparent)]
     LocalRoot(#[from] LocalRootError),
+    /// A root of a kind that this build does not have yet.
+    #[error("this build has the local root only")]
+    NoSuchRoot,
     /// The key store.
-    #[error("the key store {} cannot be opened", path.display())]
+    #[error("the key store {place} cannot be opened")]
     Store {
         /// Which.
-        path: std::path::PathBuf,
+        place: String,
         /// Why.
         #[source]
         source: StoreError,
@@ -63,10 +69,12 @@ pub enum StartError {
     #[error(transparent)]
     Callers(#[from] CallersError),
     /// The root does not open what the store holds.
-    #[error("the root opens no key of the store {}: put back the root key (root.local) and root.domain that this store was made with, or set another store.sqlite", path.display())]
+    #[error(
+        "the root opens no key of the store {place}: put back the root key and root.domain that this store was made with, or set another store"
+    )]
     OtherRoot {
         /// Which store.
-        path: std::path::PathBuf,
+        place: String,
         /// Why.
         #[source]
         source: KeyringError,
@@ -136,8 +144,7 @@ pub async fn check(config: &Config) -> Result<Checked, StartError> {
         Ok(store) => {
             let keys = store.list_keys().await;
             store.close().await;
-            let keys =
-                keys.map_err(|source| StartError::Store { path: config.sqlite.clone(), source })?;
+            let keys = keys.map_err(|source| StartError::Store { place: store.place(), source })?;
             lines.push(format!("store: {}, {} keys", store.kind(), keys.len()));
         }
         Err(StartError::Store { source: StoreError::InUse { reason }, .. }) => {
@@ -177,8 +184,7 @@ impl Sidecar {
         let keyring = Keyring::new(keyring_settings(config), root, Arc::clone(&store), arena);
         let started = async {
             let probed = keyring.probe_root().await;
-            probed
-                .map_err(|source| StartError::OtherRoot { path: config.sqlite.clone(), source })?;
+            probed.map_err(|source| StartError::OtherRoot { place: store.place(), source })?;
             let preload = &config.cache.preload;
             let warm = keyring.preload(preload, clock.now()).await;
             warm.map_err(|(name, source)| StartError::Preload { name, source })?;
@@ -292,22 +298,6 @@ async fn housekeep(api: Arc<Api>, metrics: metrics_exporter_prometheus::Promethe
     }
 }
 
-fn open_root(config: &Config, arena: &Arena) -> Result<Arc<dyn Root>, StartError> {
-    Ok(Arc::new(match &config.local_root {
-        LocalRootSettings::KeyFile(path) => LocalRoot::from_key_file(path, arena)?,
-        LocalRootSettings::Passphrase { passphrase_file, salt_file } => {
-            LocalRoot::from_passphrase(passphrase_file, salt_file, arena)?
-        }
-    }))
-}
-
-async fn open_store(config: &Config) -> Result<Arc<dyn KeyStore>, StartError> {
-    let opened = SqliteStore::open(&config.sqlite).await;
-    let store =
-        opened.map_err(|source| StartError::Store { path: config.sqlite.clone(), source })?;
-    Ok(Arc::new(store))
-}
-
 fn load_callers(callers: &[CallerSettings]) -> Result<Callers, CallersError> {
     let proof = |caller: &CallerSettings| {
         let proof = match &caller.credential {
@@ -321,7 +311,7 @@ fn load_callers(callers: &[CallerSettings]) -> Result<Callers, CallersError> {
 
 fn keyring_settings(config: &Config) -> KeyringSettings {
     KeyringSettings {
-        domain: config.domain.clone(),
+        domain: config.root.domain.clone(),
         refresh_after: config.cache.refresh_after,
         root_recheck: config.cache.root_recheck,
         encrypt_stale_max: config.cache.encrypt_stale_max,

@@ -2,7 +2,7 @@
 //!
 //! One TOML file, with every setting also as `KEYPOD_SECTION__NAME` in the environment (the environment wins).
 //! Secrets never stand in either: a setting names the file that holds one. Depends on [`crate::names`],
-//! [`crate::policy`] and [`crate::secret::Protection`] for the types it parses into. Parsing takes the text and
+//! [`crate::policy`], [`crate::secret::Protection`] and the settings of roots and stores for the types it parses into. Parsing takes the text and
 //! the variables as arguments, so tests touch neither a disk nor the real environment.
 
 mod environment;
@@ -13,7 +13,7 @@ mod settings;
 pub use environment::ClientEnvironment;
 pub use settings::{
     CacheSettings, CallerSettings, Config, Credential, KeySettings, LimitSettings, ListenSettings,
-    LocalRootSettings, LogFormat, LogSettings, UnixListen,
+    LocalRootSettings, LogFormat, LogSettings, RootKind, RootSettings, StoreSettings, UnixListen,
 };
 
 use std::path::{Path, PathBuf};

@@ -3,17 +3,21 @@
 //! Depends on [`crate::secret`] and [`crate::names`]. A root sees a key version's secret and its binding, never
 //! a plaintext, a context or a caller. One conformance suite (`root/conformance.rs`) runs over every root.
 
+pub mod aws_kms;
 pub mod local;
+pub mod vault;
 
 #[cfg(test)]
 pub(crate) mod conformance;
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use subtle::ConstantTimeEq;
 
-use crate::names::{KeyRef, RootName};
-use crate::secret::{ArenaError, KeyVersionSecret, WrappedKey};
+use crate::names::{KeyId, KeyRef, KeyVersion, RootName};
+use crate::secret::{Arena, ArenaError, FillError, KeyVersionSecret, WrappedKey};
 
 /// What a wrapped key version is bound to: unwrapping under any other binding fails, so that a row moved or
 /// altered in the store is useless. It holds no personal data: AWS KMS writes it to CloudTrail in the clear.
@@ -43,10 +47,12 @@ impl Binding<'_> {
 pub struct RootDescription {
     /// The name under which wrapped versions are stored.
     pub name: RootName,
-    /// `local`, later `aws_kms`, `vault`.
+    /// `local`, `aws_kms` or `vault`.
     pub kind: &'static str,
+    /// Where its key is, in words for an operator: a file, a key in a region, a key of a mount at an address.
+    pub place: String,
     /// What tells this root key from another of the same name, where the root can say: eight hexadecimal digits
-    /// for `local`. To be kept beside the rows, so that a sidecar started with the wrong root key says so.
+    /// for `local`.
     pub fingerprint: Option<String>,
     /// What an operator should know; for the local root, that it is for one machine.
     pub note: Option<&'static str>,
@@ -54,34 +60,53 @@ pub struct RootDescription {
 
 /// Why a root did not wrap or unwrap. The first two pass by themselves; the others end the use of the key at
 /// once (KEYS.md, outage contract).
+///
+/// A `reason` is in words for an operator: what the root said and what to do next. It never holds a credential, a
+/// token, or bytes of a key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RootError {
-    /// It could not be reached, or did not answer in time.
+    /// It could not be reached, or did not answer in time, or this process has no valid credentials for now.
     #[error("the root {root} cannot be reached: {reason}")]
     Unavailable {
         /// Which root.
         root: RootName,
-        /// What went wrong, in words for an operator.
+        /// What went wrong and what to do.
         reason: String,
+        /// When to ask again, where that is known.
+        retry_after: Option<Duration>,
     },
     /// It asks for fewer calls.
     #[error("the root {root} asks for fewer calls")]
     Throttled {
         /// Which root.
         root: RootName,
+        /// When to ask again, where that is known.
+        retry_after: Option<Duration>,
     },
     /// It refuses this process.
-    #[error("the root {root} refuses access: check the grant or credentials of this sidecar")]
+    #[error("the root {root} refuses access: {reason}")]
     Denied {
         /// Which root.
         root: RootName,
+        /// What it said and what to do.
+        reason: String,
     },
     /// Its key is disabled, deleted or not there.
-    #[error("the root key of {root} is disabled or gone")]
+    #[error("the root key of {root} is disabled or gone: {reason}")]
     KeyGone {
         /// Which root.
         root: RootName,
+        /// What it said and what to do.
+        reason: String,
+    },
+    /// It is there, and not set up so that it could keep keys.
+    #[error("the root {root} is not set up for Keypod: {reason}")]
+    Unusable {
+        /// Which root.
+        root: RootName,
+        /// What is wrong with it and what to do.
+        reason: String,
     },
     /// The wrapped bytes do not belong to this root, key version or domain, or were altered.
     #[error(
@@ -116,6 +141,36 @@ pub trait Root: Send + Sync + fmt::Debug {
         binding: Binding<'_>,
     ) -> Result<KeyVersionSecret, RootError>;
 
+    /// Whether this process can wrap and unwrap with this root now. Asks it, with a secret made for the purpose
+    /// ([`prove`]), and looks at how its key is set up where it may.
+    ///
+    /// Returns what an operator should know although it works, a sentence each.
+    async fn check(&self) -> Result<Vec<String>, RootError>;
+
     /// What this root is.
     fn describe(&self) -> RootDescription;
+}
+
+/// The binding of [`prove`]: of no key, because [`KeyVersion::FIRST`] of a key whose id is all zero is never made.
+const PROOF: Binding<'static> = Binding {
+    key: KeyRef { id: KeyId::from_bytes([0; 8]), version: KeyVersion::FIRST },
+    domain: "keypod-check",
+};
+
+/// Has `root` wrap a random secret and give it back: what every [`Root::check`] does at least.
+///
+/// # Errors
+/// [`RootError`]: why it did not; [`RootError::Corrupt`] if it gave back other bytes.
+pub async fn prove(root: &dyn Root, arena: &Arena) -> Result<(), RootError> {
+    let filled = KeyVersionSecret::fill(arena, |bytes| getrandom::fill(bytes));
+    let secret = filled.map_err(|error| match error {
+        FillError::Arena(error) => error.into(),
+        FillError::Fill(_) => RootError::Random,
+    })?;
+    let wrapped = root.wrap(&secret, PROOF).await?;
+    let given_back = root.unwrap_key(&wrapped, PROOF).await?;
+    match bool::from(given_back.expose_bytes().ct_eq(secret.expose_bytes())) {
+        true => Ok(()),
+        false => Err(RootError::Corrupt { root: root.describe().name }),
+    }
 }

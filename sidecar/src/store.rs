@@ -5,6 +5,7 @@
 //! writers never overwrite each other unseen. One conformance suite (`store/conformance.rs`) runs over every
 //! store.
 
+pub mod postgres;
 pub mod sqlite;
 
 #[cfg(test)]
@@ -13,6 +14,8 @@ pub(crate) mod conformance;
 use std::fmt;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 
 use crate::clock::UnixSeconds;
 use crate::names::{CallerName, KeyId, KeyName, KeyRef, KeyVersion, RootName};
@@ -158,6 +161,16 @@ pub struct Approval {
     pub expires_at: UnixSeconds,
 }
 
+/// What another writer did to the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreEvent {
+    /// This key is new, or its primary version, a state or a wrapping changed.
+    Changed(KeyId),
+    /// The watch began, or was broken and began again: what happened before is not known, so every row that is
+    /// kept in memory is to be read again.
+    Resumed,
+}
+
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -267,12 +280,22 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
     /// have expired: the caller looks.
     async fn take_approval(&self, id: &str) -> Result<Option<Approval>, StoreError>;
 
+    /// What other writers do from now on, for as long as the stream is held. A store with one writer has nothing to
+    /// tell, and its stream ends at once. Events may come twice and never out of the blue; usage makes none. The
+    /// stream mends itself when the store goes away, and ends when the store is closed.
+    fn watch(&self) -> BoxStream<'static, StoreEvent> {
+        futures_util::stream::empty().boxed()
+    }
+
     /// Whether the store answers and can be written: for health.
     async fn check(&self) -> Result<(), StoreError>;
 
     /// Flushes and closes; every later call fails with [`StoreError::Unavailable`].
     async fn close(&self);
 
-    /// `sqlite`, later `postgres`: for the log and `/v1/status`.
+    /// `sqlite` or `postgres`: for the log and `/v1/status`.
     fn kind(&self) -> &'static str;
+
+    /// Where the rows are, in words for an operator: a file, a database at a host.
+    fn place(&self) -> String;
 }

@@ -212,13 +212,15 @@ fn shell_quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::StoreSettings;
 
     #[test]
     fn the_configuration_that_dev_writes_is_valid_whatever_the_folder_is_called() {
         for folder in ["/tmp/keypod-dev", "/tmp/a \"b\" \\c", "/tmp/é\n'"] {
             let text = configuration(Path::new(folder), 7480);
             let config = Config::parse(&text, "keypod.toml", []).unwrap();
-            assert_eq!(config.sqlite, Path::new(folder).join("keys.db"));
+            let store = StoreSettings::Sqlite(Path::new(folder).join("keys.db"));
+            assert_eq!(config.store, store);
             assert_eq!(config.callers.len(), 2);
         }
     }

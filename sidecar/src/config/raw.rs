@@ -1,15 +1,21 @@
 //! The configuration as written, and what makes its values valid.
 
+mod root;
+mod store;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use root::RawRoot;
+use store::RawStore;
+
 use super::ConfigError;
 use super::settings::{
     CacheSettings, CallerSettings, Config, Credential, KeySettings, LimitSettings, ListenSettings,
-    LocalRootSettings, LogSettings, UnixListen,
+    LogSettings, UnixListen,
 };
 use crate::names::CallerName;
 use crate::policy::{Action, KeyPattern, Rule};
@@ -57,32 +63,6 @@ impl Default for RawListen {
             health: "127.0.0.1:7481".to_owned(),
         }
     }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRoot {
-    #[serde(default = "default_domain")]
-    domain: String,
-    local: RawLocalRoot,
-}
-
-fn default_domain() -> String {
-    "default".to_owned()
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawLocalRoot {
-    key_file: Option<PathBuf>,
-    passphrase_file: Option<PathBuf>,
-    salt_file: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawStore {
-    sqlite: PathBuf,
 }
 
 #[derive(Default, Deserialize)]
@@ -133,21 +113,13 @@ impl Problem {
 impl RawConfig {
     /// Checks what types alone cannot, and gives the typed configuration.
     pub(super) fn check(self) -> Result<Config, Problem> {
-        let domain_is_plain = |byte: u8| byte.is_ascii_graphic();
-        if self.root.domain.is_empty()
-            || self.root.domain.len() > 128
-            || !self.root.domain.bytes().all(domain_is_plain)
-        {
-            return Err(Problem::new("root.domain", "1 to 128 printable ASCII characters"));
-        }
         check_limits(&self.limits)?;
         check_bounds(&self.cache)?;
         check_keys(&self.keys)?;
         Ok(Config {
             listen: self.listen.check()?,
-            domain: self.root.domain,
-            local_root: self.root.local.check()?,
-            sqlite: self.store.sqlite,
+            root: self.root.check()?,
+            store: self.store.check()?,
             cache: self.cache,
             keys: self.keys,
             memory_require: match self.memory.require {
@@ -294,21 +266,6 @@ fn mode(text: &str) -> Result<u32, Problem> {
             "listen.unix_mode",
             "an octal mode without rights for others, such as \"0660\"",
         )),
-    }
-}
-
-impl RawLocalRoot {
-    fn check(self) -> Result<LocalRootSettings, Problem> {
-        match (self.key_file, self.passphrase_file, self.salt_file) {
-            (Some(key_file), None, None) => Ok(LocalRootSettings::KeyFile(key_file)),
-            (None, Some(passphrase_file), Some(salt_file)) => {
-                Ok(LocalRootSettings::Passphrase { passphrase_file, salt_file })
-            }
-            _ => Err(Problem::new(
-                "root.local",
-                "either key_file, or passphrase_file together with salt_file",
-            )),
-        }
     }
 }
 

@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::names::KeyName;
+use crate::names::{KeyName, RootName};
 use crate::policy::Rule;
+use crate::root::aws_kms::AwsKmsSettings;
+use crate::root::vault::VaultSettings;
 use crate::secret::Protection;
+use crate::store::postgres::PostgresSettings;
 
 /// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where it listens.
     pub listen: ListenSettings,
-    /// What keeps two installations on one root apart.
-    pub domain: String,
-    /// The embedded root.
-    pub local_root: LocalRootSettings,
-    /// The SQLite file.
-    pub sqlite: PathBuf,
+    /// The roots.
+    pub root: RootSettings,
+    /// The key store.
+    pub store: StoreSettings,
     /// The cache and the outage contract.
     pub cache: CacheSettings,
     /// Defaults of keys.
@@ -55,6 +56,53 @@ pub struct UnixListen {
     pub mode: u32,
     /// Its group, as a name or a number.
     pub group: Option<String>,
+}
+
+/// `[root]`: the roots, and how they are called.
+#[derive(Clone, Debug)]
+pub struct RootSettings {
+    /// What keeps two installations on one root apart.
+    pub domain: String,
+    /// How long one try of a call may take.
+    pub attempt_timeout: Duration,
+    /// How long a call may take with all its tries.
+    pub call_timeout: Duration,
+    /// How long a root that does not answer is left alone before it is tried again.
+    pub retry_interval: Duration,
+    /// At least one, the preferred first; their names differ.
+    pub roots: Vec<RootKind>,
+}
+
+/// One root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RootKind {
+    /// `[[root.aws_kms]]`
+    AwsKms(AwsKmsSettings),
+    /// `[[root.vault]]`
+    Vault(VaultSettings),
+    /// `[root.local]`
+    Local(LocalRootSettings),
+}
+
+impl RootKind {
+    /// The name under which it wraps.
+    #[must_use]
+    pub fn name(&self) -> RootName {
+        match self {
+            Self::AwsKms(settings) => settings.name.clone(),
+            Self::Vault(settings) => settings.name.clone(),
+            Self::Local(_) => RootName::local(),
+        }
+    }
+}
+
+/// `[store]`: where the rows are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreSettings {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL database.
+    Postgres(PostgresSettings),
 }
 
 /// `[root.local]`: how the embedded root's key is kept.

@@ -41,7 +41,8 @@ fn the_environment_wins_over_the_file() {
     let config = with_variable("KEYPOD_CACHE__PRELOAD", "[\"a\", \"b\"]").unwrap();
     assert_eq!(config.cache.preload.len(), 2);
     let config = with_variable("KEYPOD_ROOT__LOCAL__KEY_FILE", "/other").unwrap();
-    assert_eq!(config.local_root, LocalRootSettings::KeyFile("/other".into()));
+    let local = RootKind::Local(LocalRootSettings::KeyFile("/other".into()));
+    assert_eq!(config.root.roots, [local]);
 }
 
 #[test]
@@ -105,10 +106,12 @@ fn examples() -> [&'static str; 2] {
 fn the_examples_show_the_defaults() {
     for text in examples() {
         let mut example = parse(text).unwrap();
-        let LocalRootSettings::KeyFile(key_file) = &example.local_root else {
+        let [RootKind::Local(LocalRootSettings::KeyFile(key_file))] = &*example.root.roots else {
             panic!("the example shows a key file");
         };
-        let sqlite = &example.sqlite;
+        let StoreSettings::Sqlite(sqlite) = &example.store else {
+            panic!("the example shows SQLite");
+        };
         let needed = format!("[root.local]\nkey_file = {key_file:?}\n[store]\nsqlite = {sqlite:?}");
         assert!(std::mem::take(&mut example.callers).len() > 1);
         assert_eq!(format!("{example:#?}"), format!("{:#?}", parse(&needed).unwrap()));
@@ -121,14 +124,30 @@ fn the_commented_example_leaves_no_setting_out() {
     let shown = |table: &str, name: &str| {
         example.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).any(|line| {
             line.split_once(" = ").is_some_and(|(setting, _)| setting == name)
-                || line == format!("[{table}.{name}]")
+                || line.starts_with(&format!("[{table}.{name}]"))
+                || line == format!("[[{table}.{name}]]")
         })
     };
-    let tables =
-        ["listen", "root", "root.local", "store", "cache", "keys", "memory", "limits", "log"];
-    for table in tables.map(|table| format!("[{table}]")).into_iter().chain(["[[callers]]".into()])
-    {
-        let text = format!("{table}\nno_such_setting = 1");
+    let tables = [
+        "[listen]",
+        "[root]",
+        "[root.local]",
+        "[[root.aws_kms]]",
+        "[[root.vault]]",
+        "[root.vault.approle]",
+        "[root.vault.kubernetes]",
+        "[store]",
+        "[store.postgres]",
+        "[cache]",
+        "[keys]",
+        "[memory]",
+        "[limits]",
+        "[log]",
+        "[[callers]]",
+    ];
+    for table in tables {
+        let parent = if table.starts_with("[root.vault.") { "[[root.vault]]" } else { "" };
+        let text = format!("{parent}\n{table}\nno_such_setting = 1");
         let error = Figment::from(Toml::string(&text)).extract::<raw::RawConfig>();
         let known = error.err().unwrap().into_iter().find_map(|error| match error.kind {
             figment::error::Kind::UnknownField(_, known) => Some(known),
@@ -138,4 +157,73 @@ fn the_commented_example_leaves_no_setting_out() {
             assert!(shown(table.trim_matches(['[', ']']), name), "{table} {name}");
         }
     }
+}
+
+fn with_roots(text: &str) -> Result<Config, String> {
+    parse(&format!("{text}\n[store]\nsqlite = \"keys.db\""))
+}
+
+#[test]
+fn roots_are_asked_in_the_order_that_is_preferred() {
+    let text = r#"
+        [root]
+        prefer = ["vault", "local"]
+        [root.local]
+        key_file = "root.key"
+        [[root.aws_kms]]
+        key = "alias/keypod"
+        [[root.aws_kms]]
+        name = "ireland"
+        key = "arn:aws:kms:eu-west-1:111122223333:alias/keypod"
+        [[root.vault]]
+        address = "https://vault.example:8200/"
+        key = "keypod"
+        [root.vault.kubernetes]
+        role = "keypod"
+    "#;
+    let names = |config: Config| {
+        let names = config.root.roots.iter().map(|root| root.name().to_string());
+        names.collect::<Vec<_>>()
+    };
+    let config = with_roots(text).unwrap();
+    assert_eq!(names(config), ["vault", "local", "aws_kms", "ireland"]);
+    let config = with_roots(&text.replace("prefer", "# prefer")).unwrap();
+    assert_eq!(names(config), ["aws_kms", "ireland", "vault", "local"]);
+}
+
+#[test]
+fn roots_that_cannot_work_are_refused_with_the_setting_named() {
+    let vault = "[[root.vault]]\nkey = \"k\"\n";
+    let kms = "[[root.aws_kms]]\nkey = \"k\"\n";
+    for (text, setting) in [
+        ("[root]".to_owned(), "`root`"),
+        (format!("{kms}{kms}"), "aws_kms"),
+        (format!("[root]\nprefer = [\"x\"]\n{kms}"), "root.prefer"),
+        (format!("{kms}name = \"local\""), "root.aws_kms.0.name"),
+        (format!("{kms}endpoint = \"http://kms.example\""), "root.aws_kms.0.endpoint"),
+        (format!("{kms}endpoint = \"https://user:word@kms.example\""), "root.aws_kms.0.endpoint"),
+        (format!("{vault}address = \"http://vault.example\""), "root.vault.0.address"),
+        (format!("{vault}address = \"https://v\""), "root.vault.0.token_file"),
+        (
+            format!("{vault}address = \"https://v\"\ntoken_file = \"t\"\nclient_key_file = \"k\""),
+            "root.vault.0.client_cert_file",
+        ),
+        (format!("[root]\ncall_timeout = \"1s\"\n{kms}"), "root.call_timeout"),
+    ] {
+        let error = with_roots(&text).unwrap_err();
+        assert!(error.contains(setting), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_database_is_reached_over_tls_unless_it_is_on_this_machine() {
+    let store =
+        |lines: &str| parse(&format!("[root.local]\nkey_file = \"k\"\n[store.postgres]\n{lines}"));
+    assert!(store("host = \"db.example\"").is_ok());
+    assert!(store("host = \"db.example\"\ntls = \"off\"").unwrap_err().contains("tls"));
+    for host in ["localhost", "127.0.0.1", "::1", "/run/postgresql"] {
+        assert!(store(&format!("host = \"{host}\"\ntls = \"off\"")).is_ok(), "{host}");
+    }
+    assert!(store("host = \"d\"\nschema = \"a; drop\"").unwrap_err().contains("schema"));
+    assert!(parse("[root.local]\nkey_file = \"k\"\n[store]").unwrap_err().contains("`store`"));
 }

@@ -207,11 +207,18 @@ impl Failure {
                 "no root of this sidecar has wrapped this key version: an operator must look at the log",
             ),
             KeyringError::Root(root) => match **root {
-                RootError::Unavailable { .. } | RootError::Throttled { .. } => Self::new(
-                    Code::RootUnavailable,
-                    "come again after the time in Retry-After; the log and /readyz?verbose say what is wrong",
-                ),
-                RootError::Denied { .. } | RootError::KeyGone { .. } => Self::new(
+                RootError::Unavailable { retry_after, .. }
+                | RootError::Throttled { retry_after, .. } => {
+                    let mut failure = Self::new(
+                        Code::RootUnavailable,
+                        "come again after the time in Retry-After; the log and /readyz?verbose say what is wrong",
+                    );
+                    failure.retry_after = retry_after.or(failure.retry_after);
+                    failure
+                }
+                RootError::Denied { .. }
+                | RootError::KeyGone { .. }
+                | RootError::Unusable { .. } => Self::new(
                     Code::RootUnavailable,
                     "the root refuses this key: an operator must look at the log and mend it",
                 ),
@@ -255,11 +262,13 @@ mod tests {
     #[test]
     fn a_root_that_does_not_answer_or_refuses_is_unavailable_for_now() {
         let root = RootName::local;
+        let reason = || "SECRET".to_owned();
         let errors = [
-            RootError::Unavailable { root: root(), reason: "SECRET".to_owned() },
-            RootError::Throttled { root: root() },
-            RootError::Denied { root: root() },
-            RootError::KeyGone { root: root() },
+            RootError::Unavailable { root: root(), reason: reason(), retry_after: None },
+            RootError::Throttled { root: root(), retry_after: None },
+            RootError::Denied { root: root(), reason: reason() },
+            RootError::KeyGone { root: root(), reason: reason() },
+            RootError::Unusable { root: root(), reason: reason() },
         ];
         let errors = errors.map(|error| KeyringError::Root(Arc::new(error)));
         for error in errors.into_iter().chain([KeyringError::WrappedElsewhere { root: root() }]) {

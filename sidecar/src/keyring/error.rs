@@ -100,7 +100,10 @@ impl KeyringError {
         match self {
             Self::Root(error) => matches!(
                 **error,
-                RootError::Denied { .. } | RootError::KeyGone { .. } | RootError::Corrupt { .. }
+                RootError::Denied { .. }
+                    | RootError::KeyGone { .. }
+                    | RootError::Unusable { .. }
+                    | RootError::Corrupt { .. }
             ),
             Self::NotWrapped | Self::WrappedElsewhere { .. } => true,
             _ => false,

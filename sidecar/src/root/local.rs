@@ -19,7 +19,7 @@ use aes_gcm_siv::{Aes256GcmSiv, Nonce, Tag};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use super::{Binding, Root, RootDescription, RootError};
+use super::{Binding, Root, RootDescription, RootError, prove};
 use crate::names::RootName;
 use crate::secret::{
     Arena, FillError, KEY_BYTES, KeyVersionSecret, RootKey, WrappedKey, wiping_the_stack,
@@ -37,6 +37,7 @@ const STACK_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct LocalRoot {
     name: RootName,
+    place: String,
     key: RootKey,
     fingerprint: String,
     arena: Arena,
@@ -52,7 +53,7 @@ impl LocalRoot {
         if file.bytes != KEY_BYTES as u64 {
             return Err(LocalRootError::KeyLength { path: path.into(), found: file.bytes });
         }
-        Self::with_key(arena, |key| file.read_into(key))
+        Self::with_key(arena, path, |key| file.read_into(key))
     }
 
     /// The root whose key Argon2id makes of the passphrase in `passphrase_file`, with the salt and the parameters of
@@ -67,7 +68,7 @@ impl LocalRoot {
     ) -> Result<Self, LocalRootError> {
         let salt = passphrase::Salt::read(salt_file)?;
         let passphrase = passphrase::read(passphrase_file)?;
-        Self::with_key(arena, |key| salt.derive(&passphrase, key))
+        Self::with_key(arena, passphrase_file, |key| salt.derive(&passphrase, key))
     }
 
     /// Makes a file with a new random root key, readable for this user only. Never overwrites.
@@ -91,6 +92,7 @@ impl LocalRoot {
 
     fn with_key(
         arena: &Arena,
+        path: &Path,
         fill: impl FnOnce(&mut [u8; KEY_BYTES]) -> Result<(), LocalRootError>,
     ) -> Result<Self, LocalRootError> {
         let key = RootKey::fill(arena, fill).map_err(|error| match error {
@@ -98,7 +100,8 @@ impl LocalRoot {
             FillError::Fill(error) => error,
         })?;
         let fingerprint = fingerprint(&key)?;
-        Ok(Self { name: RootName::local(), key, fingerprint, arena: arena.clone() })
+        let place = path.display().to_string();
+        Ok(Self { name: RootName::local(), place, key, fingerprint, arena: arena.clone() })
     }
 
     fn corrupt(&self) -> RootError {
@@ -167,10 +170,15 @@ impl Root for LocalRoot {
         })
     }
 
+    async fn check(&self) -> Result<Vec<String>, RootError> {
+        prove(self, &self.arena).await.map(|()| Vec::new())
+    }
+
     fn describe(&self) -> RootDescription {
         RootDescription {
             name: self.name.clone(),
             kind: "local",
+            place: self.place.clone(),
             fingerprint: Some(self.fingerprint.clone()),
             note: Some(
                 "the root key is on this machine: for development, or for one machine; whoever reads its file, or its passphrase and salt, has every key",

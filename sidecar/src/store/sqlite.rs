@@ -249,4 +249,8 @@ impl KeyStore for SqliteStore {
     fn kind(&self) -> &'static str {
         "sqlite"
     }
+
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
 }

@@ -45,6 +45,7 @@ pub(super) enum Mood {
     Throttled,
     Denied,
     KeyGone,
+    Unusable,
     Corrupt,
     /// It gives back other bytes than it was given.
     Lies,
@@ -94,13 +95,14 @@ impl FakeRoot {
         self.gate.pass().await;
         self.inside.fetch_sub(1, Ordering::SeqCst);
         let mood = *self.mood.lock().unwrap();
-        let root = self.inner.describe().name;
+        let (root, reason) = (self.inner.describe().name, "told".to_owned());
         match mood {
             Mood::Works | Mood::Lies => Ok(mood),
-            Mood::Unavailable => Err(RootError::Unavailable { root, reason: "told".to_owned() }),
-            Mood::Throttled => Err(RootError::Throttled { root }),
-            Mood::Denied => Err(RootError::Denied { root }),
-            Mood::KeyGone => Err(RootError::KeyGone { root }),
+            Mood::Unavailable => Err(RootError::Unavailable { root, reason, retry_after: None }),
+            Mood::Throttled => Err(RootError::Throttled { root, retry_after: None }),
+            Mood::Denied => Err(RootError::Denied { root, reason }),
+            Mood::KeyGone => Err(RootError::KeyGone { root, reason }),
+            Mood::Unusable => Err(RootError::Unusable { root, reason }),
             Mood::Corrupt => Err(RootError::Corrupt { root }),
         }
     }
@@ -132,6 +134,11 @@ impl Root for FakeRoot {
             .unwrap()),
             _ => self.inner.unwrap_key(wrapped, binding).await,
         }
+    }
+
+    async fn check(&self) -> Result<Vec<String>, RootError> {
+        self.answer().await?;
+        self.inner.check().await
     }
 
     fn describe(&self) -> RootDescription {
@@ -263,5 +270,9 @@ impl KeyStore for FakeStore {
 
     fn kind(&self) -> &'static str {
         "fake"
+    }
+
+    fn place(&self) -> String {
+        self.inner.place()
     }
 }
