@@ -1,12 +1,15 @@
 //! Builds the sidecar, starts it in order, and drains it. Its `parts.rs` is the only file that names concrete roots
 //! and stores.
 //!
-//! Order of a start: metrics, health listener, protected memory, root, store, callers, a proof that the root
-//! opens the store, preloaded keys, data listeners; only then is it ready. Order of a stop: not ready, no new
+//! Order of a start: metrics, health listener, protected memory, roots, callers, store, a proof that the roots
+//! open the store, preloaded keys, data listeners; only then is it ready. Order of a stop: not ready, no new
 //! connections, what is in flight ends within its bound, unused reservations go back, keys are wiped, the store
 //! is closed.
 
+mod check;
+mod error;
 mod parts;
+mod roots;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,82 +19,29 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use parts::{open_root, open_store};
+pub use check::{Checked, Finding, check};
+pub use error::StartError;
+use parts::{open_roots, open_store};
+pub use roots::{RootReport, change_roots, survey_roots};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CallerSettings, Config, Credential, LogFormat};
 use crate::error_chain::error_chain;
 use crate::http::{
-    Api, Callers, CallersError, Health, HttpSettings, ListenError, Listeners, Proof, Served,
-    serve_health,
+    Api, Callers, CallersError, Health, HttpSettings, Listeners, Proof, Served, serve_health,
 };
-use crate::keyring::{Keyring, KeyringError, KeyringSettings};
+use crate::keyring::{Keyring, KeyringSettings, Probed};
 use crate::limits::{LimitSizes, Limits};
-use crate::names::KeyName;
 use crate::policy::Rules;
-use crate::root::local::LocalRootError;
-use crate::secret::{Arena, ArenaError};
+use crate::secret::Arena;
 use crate::service::Service;
-use crate::store::{KeyStore, StoreError};
-use crate::telemetry::{self, Format, TelemetryError};
+use crate::store::KeyStore;
+use crate::telemetry::{self, Format};
 
 /// The store is asked whether it can be written this often.
 const WATCH_STORE_EVERY: Duration = Duration::from_secs(5);
 /// The keyring looks after itself this often.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
-
-/// Why the sidecar did not start. Each cause says what to do.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// Logs or metrics.
-    #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
-    /// Protected memory.
-    #[error(transparent)]
-    Memory(#[from] ArenaError),
-    /// The local root.
-    #[error(transparent)]
-    LocalRoot(#[from] LocalRootError),
-    /// A root of a kind that this build does not have yet.
-    #[error("this build has the local root only")]
-    NoSuchRoot,
-    /// The key store.
-    #[error("the key store {place} cannot be opened")]
-    Store {
-        /// Which.
-        place: String,
-        /// Why.
-        #[source]
-        source: StoreError,
-    },
-    /// The callers' credentials.
-    #[error(transparent)]
-    Callers(#[from] CallersError),
-    /// The root does not open what the store holds.
-    #[error(
-        "the root opens no key of the store {place}: put back the root key and root.domain that this store was made with, or set another store"
-    )]
-    OtherRoot {
-        /// Which store.
-        place: String,
-        /// Why.
-        #[source]
-        source: KeyringError,
-    },
-    /// A key that should be warm.
-    #[error("the key {name} of cache.preload cannot be had: make it, or take it out of the list")]
-    Preload {
-        /// Which.
-        name: KeyName,
-        /// Why.
-        #[source]
-        source: KeyringError,
-    },
-    /// A listener.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-}
 
 /// A started sidecar that does not serve yet.
 #[derive(Debug)]
@@ -106,13 +56,6 @@ pub struct Sidecar {
     drain_max: Duration,
 }
 
-/// What `serve --check` has found to work.
-#[derive(Debug)]
-pub struct Checked {
-    /// One line for each part.
-    pub lines: Vec<String>,
-}
-
 /// Starts the log as the configuration says.
 ///
 /// # Errors
@@ -124,35 +67,6 @@ pub fn start_log(config: &Config) -> Result<(), StartError> {
         LogFormat::Json => Format::Json,
     };
     Ok(telemetry::start_log(format, &config.log.filter)?)
-}
-
-/// Opens everything that the configuration names, except listeners, and closes it again.
-///
-/// # Errors
-/// [`StartError`]: the first part that does not work.
-pub async fn check(config: &Config) -> Result<Checked, StartError> {
-    let arena = Arena::new(config.memory_require)?;
-    let mut lines = vec![format!("memory: {}", arena.protection().as_str())];
-    let root = open_root(config, &arena)?;
-    let described = root.describe();
-    let note = described.note.map(|note| format!(" ({note})")).unwrap_or_default();
-    lines.push(format!("root: {}, {}{note}", described.name, described.kind));
-    let callers = load_callers(&config.callers)?;
-    lines.push(format!("callers: {}", config.callers.len()));
-    drop(callers);
-    match open_store(config).await {
-        Ok(store) => {
-            let keys = store.list_keys().await;
-            store.close().await;
-            let keys = keys.map_err(|source| StartError::Store { place: store.place(), source })?;
-            lines.push(format!("store: {}, {} keys", store.kind(), keys.len()));
-        }
-        Err(StartError::Store { source: StoreError::InUse { reason }, .. }) => {
-            lines.push(format!("store: not looked into, a sidecar is running on it ({reason})"));
-        }
-        Err(error) => return Err(error),
-    }
-    Ok(Checked { lines })
 }
 
 impl Sidecar {
@@ -173,18 +87,13 @@ impl Sidecar {
         }
         let arena = Arena::new(config.memory_require)?;
         tracing::info!(protection = arena.protection().as_str(), "memory for keys");
-        let root = open_root(config, &arena)?;
-        let described = root.describe();
-        if let Some(note) = described.note {
-            tracing::warn!(root = %described.name, kind = described.kind, "{note}");
-        }
-        let callers = load_callers(&config.callers)?;
-        let store = open_store(config).await?;
         let clock = Arc::new(SystemClock);
-        let keyring = Keyring::new(keyring_settings(config), root, Arc::clone(&store), arena);
+        let roots = open_roots(config, &arena, &clock).await?;
+        let callers = load_callers(&config.callers)?;
+        let store = open_store(&config.store).await?;
+        let keyring = Keyring::new(keyring_settings(config), roots, Arc::clone(&store), arena);
         let started = async {
-            let probed = keyring.probe_root().await;
-            probed.map_err(|source| StartError::OtherRoot { place: store.place(), source })?;
+            prove_roots(&keyring, &*store).await?;
             let preload = &config.cache.preload;
             let warm = keyring.preload(preload, clock.now()).await;
             warm.map_err(|(name, source)| StartError::Preload { name, source })?;
@@ -205,6 +114,7 @@ impl Sidecar {
         let api = Arc::new(Api::new(service, callers, http_settings(config)));
         tasks.push(tokio::spawn(maintain(Arc::clone(&api))));
         tasks.push(tokio::spawn(watch_store(Arc::clone(&api))));
+        tasks.push(tokio::spawn(follow_store(Arc::clone(&api))));
         tasks.push(tokio::spawn(housekeep(Arc::clone(&api), metrics)));
         health.serving(Arc::clone(&api));
         let drain_max = config.limits.drain_timeout;
@@ -280,6 +190,41 @@ async fn watch_store(api: Arc<Api>) {
     }
 }
 
+/// Heeds what other sidecars change in the store, for as long as it tells.
+async fn follow_store(api: Arc<Api>) {
+    api.service().keyring().follow(&SystemClock).await;
+}
+
+/// Finds out whether the roots open the store, and says what is wrong with those that do not serve. One that serves
+/// is enough.
+async fn prove_roots(keyring: &Keyring, store: &dyn KeyStore) -> Result<(), StartError> {
+    let (checked, probed) = tokio::join!(keyring.check_roots(), keyring.probe_root());
+    let mut refusal = None;
+    let mut serves = false;
+    for (root, checked) in checked {
+        let (name, kind, place) = (root.name, root.kind, root.place);
+        tracing::info!(root = %name, kind, place, "root");
+        if let Some(note) = root.note {
+            tracing::warn!(root = %name, kind, "{note}");
+        }
+        match checked {
+            Ok(notes) => {
+                serves = true;
+                notes.iter().for_each(|note| tracing::warn!(root = %name, kind, "{note}"));
+            }
+            Err(error) => {
+                tracing::error!(root = %name, error = error_chain(&error), "a root cannot be used");
+                refusal = refusal.or(Some(error));
+            }
+        }
+    }
+    match (probed, refusal) {
+        (Err(error), _) => Err(StartError::of_probe(error, store)),
+        (Ok(Probed::Empty), Some(refusal)) if !serves => Err(StartError::Root(refusal)),
+        (Ok(_), _) => Ok(()),
+    }
+}
+
 /// Reads changed token files and folds histograms on a timer.
 async fn housekeep(api: Arc<Api>, metrics: metrics_exporter_prometheus::PrometheusHandle) {
     let mut timer = tokio::time::interval(telemetry::UPKEEP_EVERY);
@@ -317,6 +262,7 @@ fn keyring_settings(config: &Config) -> KeyringSettings {
         encrypt_stale_max: config.cache.encrypt_stale_max,
         decrypt_stale_max: config.cache.decrypt_stale_max,
         idle_evict: config.cache.idle_evict,
+        retry_interval: config.root.retry_interval,
         messages_max: config.keys.messages_max,
         bytes_max: config.keys.bytes_max,
         destroy_delay: config.keys.destroy_delay,

@@ -13,6 +13,7 @@ mod files;
 mod healthcheck;
 mod keys;
 mod output;
+mod root;
 mod runtime;
 mod serve;
 mod status;
@@ -60,6 +61,8 @@ enum Command {
     Rewrap(files::RewrapArgs),
     /// Make, look at, rotate, restrict and destroy keys
     Keys(keys::KeysArgs),
+    /// Show which roots wrap the key versions, and move them from root to root
+    Root(root::RootArgs),
     /// Show how the sidecar is
     Status(status::StatusArgs),
     /// Ask the health listener, as a probe: exit code 0 or 1
@@ -80,9 +83,12 @@ pub(crate) struct ServeArgs {
     /// The configuration
     #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
     pub(crate) config: PathBuf,
-    /// Check the configuration and exit
+    /// Check the configuration, say what can be reached and what cannot, and exit
     #[arg(long)]
     pub(crate) check: bool,
+    /// With --check: print what was found as JSON
+    #[arg(long, requires = "check")]
+    pub(crate) json: bool,
 }
 
 /// What `keypod dev` takes.
@@ -123,6 +129,7 @@ impl Command {
             Self::Decrypt(args) => files::decrypt(args),
             Self::Rewrap(args) => files::rewrap(args),
             Self::Keys(args) => keys::run(args),
+            Self::Root(args) => root::run(args),
             Self::Status(args) => status::run(args),
             Self::Healthcheck(args) => healthcheck::run(&args),
             Self::Bench(args) => bench::run(args),

@@ -44,6 +44,12 @@ pub struct Now {
 }
 
 impl Now {
+    /// This reading, `by` later on both clocks: for whoever has waited that long.
+    #[must_use]
+    pub fn later(self, by: Duration) -> Self {
+        Self { wall: self.wall.after(by), monotonic: self.monotonic + by }
+    }
+
     /// How long ago `earlier` was; zero if it was not.
     #[must_use]
     pub fn since(&self, earlier: Instant) -> Duration {

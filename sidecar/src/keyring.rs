@@ -14,31 +14,38 @@
 mod cache;
 mod error;
 mod flight;
+mod follow;
 mod lifecycle;
 mod load;
 mod maintenance;
 mod probe;
+mod refusals;
+mod root_change;
+mod roots;
 mod rotation;
 mod status;
 mod usage;
 
 pub use error::KeyringError;
 pub use lifecycle::{Destruction, NewKey};
+pub use probe::Probed;
+pub use root_change::{RootChange, RootChanger, RootSurvey, RootsChanged};
+pub use roots::{RootStatus, Roots};
 pub use status::{CachedKeyStatus, KeyringStatus};
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use cache::{Cache, CachedKey, CachedVersion, Purpose};
 use flight::Flights;
 use maintenance::Schedule;
+use refusals::Refusals;
 use usage::{Meter, Meters};
 
 use crate::clock::Now;
 use crate::names::{KeyId, KeyName, KeyRef, KeyVersion};
 use crate::policy::{Action, Permit};
-use crate::root::Root;
 use crate::secret::{Arena, DataKey};
 use crate::store::{KeyStore, VersionState};
 
@@ -60,6 +67,8 @@ pub struct KeyringSettings {
     pub decrypt_stale_max: Duration,
     /// Unused versions leave memory after this long.
     pub idle_evict: Duration,
+    /// What failed or was refused at store or root is tried again after this long at the earliest, jittered.
+    pub retry_interval: Duration,
     /// Messages that a version may seal, where its key does not say.
     pub messages_max: u64,
     /// Plaintext bytes that a version may seal, where its key does not say.
@@ -79,7 +88,7 @@ pub struct Keyring(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     settings: KeyringSettings,
-    root: Arc<dyn Root>,
+    roots: Roots,
     store: Arc<dyn KeyStore>,
     arena: Arena,
     cache: Cache,
@@ -87,6 +96,9 @@ struct Shared {
     unwraps: Flights<KeyRef, Result<Arc<CachedVersion>, KeyringError>>,
     /// Rotations, by the version that they leave behind.
     rotations: Flights<KeyRef, Result<(), KeyringError>>,
+    /// The newest version of each key that this sidecar made.
+    made_here: Mutex<HashMap<KeyId, KeyVersion>>,
+    refusals: Refusals,
     meters: Meters,
     schedule: Schedule,
     /// What the store said when it was last asked.
@@ -165,23 +177,25 @@ impl OpeningKey {
 }
 
 impl Keyring {
-    /// A keyring over `root` and `store`, with nothing cached.
+    /// A keyring over `roots` and `store`, with nothing cached.
     #[must_use]
     pub fn new(
         settings: KeyringSettings,
-        root: Arc<dyn Root>,
+        roots: Roots,
         store: Arc<dyn KeyStore>,
         arena: Arena,
     ) -> Self {
         Self(Arc::new(Shared {
             settings,
-            root,
+            roots,
             store,
             arena,
             cache: Cache::default(),
             lookups: Flights::default(),
             unwraps: Flights::default(),
             rotations: Flights::default(),
+            made_here: Mutex::default(),
+            refusals: Refusals::default(),
             meters: Meters::default(),
             schedule: Schedule::default(),
             store_problem: Mutex::default(),
@@ -206,7 +220,16 @@ impl Keyring {
         let lookup = KeyLookup::Name(name.clone());
         for _ in 0..USED_UP_MAX {
             let key = self.key(&lookup, Purpose::Encrypt, now).await?;
-            let version = self.version(&key, key.record.primary, Purpose::Encrypt, now).await?;
+            let primary = self.version(&key, key.record.primary, Purpose::Encrypt, now).await;
+            let version = match &primary {
+                Ok(version) => Arc::clone(version),
+                // Rotated elsewhere while no root answers here: the version before serves within its bound.
+                Err(error) if error.may_pass() => match self.sealing_in_memory(&key, now) {
+                    Some(version) => version,
+                    None => return Err(error.clone()),
+                },
+                Err(error) => return Err(error.clone()),
+            };
             let settings = &key.record.settings;
             if messages > settings.messages_max || bytes > settings.bytes_max {
                 // Before it rotates: no version would do.
@@ -216,6 +239,7 @@ impl Keyring {
                 let (data_key, meter) = (Arc::clone(&version.data_key), Arc::clone(&version.meter));
                 return Ok(SealingKey { data_key, key, meter });
             }
+            primary?;
             tracing::info!(key = %name, version = %key.record.primary, "usage limit reached: rotating");
             self.rotate_from(&key.record, now).await?;
         }

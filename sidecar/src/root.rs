@@ -5,6 +5,7 @@
 
 pub mod aws_kms;
 pub mod local;
+pub mod retrying;
 pub mod vault;
 
 #[cfg(test)]
@@ -142,33 +143,30 @@ pub trait Root: Send + Sync + fmt::Debug {
     ) -> Result<KeyVersionSecret, RootError>;
 
     /// Whether this process can wrap and unwrap with this root now. Asks it, with a secret made for the purpose
-    /// ([`prove`]), and looks at how its key is set up where it may.
+    /// ([`prove`]) under `domain`, which a grant may ask for, and looks at how its key is set up where it may.
     ///
     /// Returns what an operator should know although it works, a sentence each.
-    async fn check(&self) -> Result<Vec<String>, RootError>;
+    async fn check(&self, domain: &str) -> Result<Vec<String>, RootError>;
 
     /// What this root is.
     fn describe(&self) -> RootDescription;
 }
 
-/// The binding of [`prove`]: of no key, because [`KeyVersion::FIRST`] of a key whose id is all zero is never made.
-const PROOF: Binding<'static> = Binding {
-    key: KeyRef { id: KeyId::from_bytes([0; 8]), version: KeyVersion::FIRST },
-    domain: "keypod-check",
-};
-
-/// Has `root` wrap a random secret and give it back: what every [`Root::check`] does at least.
+/// Has `root` wrap a random secret and give it back: what every [`Root::check`] does at least. Its binding is of no
+/// key: the first version of a key whose id is all zero is never made.
 ///
 /// # Errors
 /// [`RootError`]: why it did not; [`RootError::Corrupt`] if it gave back other bytes.
-pub async fn prove(root: &dyn Root, arena: &Arena) -> Result<(), RootError> {
+pub async fn prove(root: &dyn Root, domain: &str, arena: &Arena) -> Result<(), RootError> {
     let filled = KeyVersionSecret::fill(arena, |bytes| getrandom::fill(bytes));
     let secret = filled.map_err(|error| match error {
         FillError::Arena(error) => error.into(),
         FillError::Fill(_) => RootError::Random,
     })?;
-    let wrapped = root.wrap(&secret, PROOF).await?;
-    let given_back = root.unwrap_key(&wrapped, PROOF).await?;
+    let key = KeyRef { id: KeyId::from_bytes([0; 8]), version: KeyVersion::FIRST };
+    let binding = Binding { key, domain };
+    let wrapped = root.wrap(&secret, binding).await?;
+    let given_back = root.unwrap_key(&wrapped, binding).await?;
     match bool::from(given_back.expose_bytes().ct_eq(secret.expose_bytes())) {
         true => Ok(()),
         false => Err(RootError::Corrupt { root: root.describe().name }),

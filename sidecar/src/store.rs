@@ -280,6 +280,11 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
     /// have expired: the caller looks.
     async fn take_approval(&self, id: &str) -> Result<Option<Approval>, StoreError>;
 
+    /// Whether several sidecars may have it open at once.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// What other writers do from now on, for as long as the stream is held. A store with one writer has nothing to
     /// tell, and its stream ends at once. Events may come twice and never out of the blue; usage makes none. The
     /// stream mends itself when the store goes away, and ends when the store is closed.

@@ -21,6 +21,8 @@ type CallerRow = (String, String, String);
 #[derive(Debug)]
 pub struct SidecarBuilder {
     folder: TempDir,
+    root: Option<String>,
+    store: Option<String>,
     extra: String,
     callers: Vec<CallerRow>,
     variables: Vec<(String, String)>,
@@ -39,6 +41,9 @@ pub struct Sidecar {
     wrapper: Vec<String>,
 }
 
+/// All of Keypod's own log, and what matters of the libraries'.
+const FILTER: &str = "info,keypod=debug,sqlx=warn,hyper=warn";
+
 const ALL: &str = r#""encrypt", "decrypt", "rewrap", "create_key", "read_key", "rotate", "set_state", "destroy", "read_status""#;
 
 impl Default for SidecarBuilder {
@@ -56,6 +61,8 @@ impl SidecarBuilder {
     pub fn new() -> Self {
         Self {
             folder: tempfile::tempdir().expect("a temporary folder"),
+            root: None,
+            store: None,
             extra: String::new(),
             callers: vec![("admin".to_owned(), ALL.to_owned(), r#""*""#.to_owned())],
             variables: Vec::new(),
@@ -69,6 +76,20 @@ impl SidecarBuilder {
     pub fn config(mut self, toml: &str) -> Self {
         self.extra.push_str(toml);
         self.extra.push('\n');
+        self
+    }
+
+    /// Has these roots in the place of the embedded one: `[root]` and all below it.
+    #[must_use]
+    pub fn root(mut self, toml: &str) -> Self {
+        self.root = Some(toml.to_owned());
+        self
+    }
+
+    /// Has this store in the place of an SQLite file: `[store]` or `[store.postgres]`.
+    #[must_use]
+    pub fn store(mut self, toml: &str) -> Self {
+        self.store = Some(toml.to_owned());
         self
     }
 
@@ -116,11 +137,14 @@ impl SidecarBuilder {
         if !root.exists() {
             keypod::root::local::LocalRoot::create_key_file(&root).expect("a root key");
         }
+        let local = format!("[root.local]\nkey_file = \"{}\"", root.display());
+        let sqlite = format!("[store]\nsqlite = \"{}\"", folder.join("keys.db").display());
         let mut config = format!(
             "[listen]\ntcp = \"127.0.0.1:0\"\nunix = \"{0}/keypod.sock\"\nhealth = \"127.0.0.1:0\"\n\
-             [root.local]\nkey_file = \"{0}/root.key\"\n[store]\nsqlite = \"{0}/keys.db\"\n\
-             [log]\nformat = \"json\"\nfilter = \"debug,sqlx=warn,hyper=warn\"\n{1}\n",
+             {1}\n{2}\n[log]\nformat = \"json\"\nfilter = \"{FILTER}\"\n{3}\n",
             folder.display(),
+            self.root.as_ref().unwrap_or(&local),
+            self.store.as_ref().unwrap_or(&sqlite),
             self.extra,
         );
         for (name, operations, keys) in &self.callers {

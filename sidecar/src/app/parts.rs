@@ -1,38 +1,48 @@
-//! Opens the root and the store that the configuration names: the only file that knows their concrete types.
+//! Opens the roots and the store that the configuration names: the only file that knows their concrete types.
 
 use std::sync::Arc;
 
 use super::StartError;
+use crate::clock::SystemClock;
 use crate::config::{Config, LocalRootSettings, RootKind, StoreSettings};
+use crate::keyring::Roots;
 use crate::root::Root;
 use crate::root::local::LocalRoot;
 use crate::secret::Arena;
+use crate::store::KeyStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{KeyStore, StoreError};
 
-pub(super) fn open_root(config: &Config, arena: &Arena) -> Result<Arc<dyn Root>, StartError> {
-    let root = match &*config.root.roots {
-        [RootKind::Local(LocalRootSettings::KeyFile(path))] => {
-            LocalRoot::from_key_file(path, arena)?
-        }
-        [RootKind::Local(LocalRootSettings::Passphrase { passphrase_file, salt_file })] => {
-            LocalRoot::from_passphrase(passphrase_file, salt_file, arena)?
-        }
-        _ => return Err(StartError::NoSuchRoot),
-    };
-    Ok(Arc::new(root))
+/// Every root of the configuration, the preferred first. None of them is asked anything yet.
+pub(super) async fn open_roots(
+    config: &Config,
+    arena: &Arena,
+    _clock: &Arc<SystemClock>,
+) -> Result<Roots, StartError> {
+    let mut roots: Vec<Arc<dyn Root>> = Vec::new();
+    for kind in &config.root.roots {
+        roots.push(match kind {
+            RootKind::Local(settings) => Arc::new(open_local(settings, arena)?),
+            RootKind::AwsKms(_) | RootKind::Vault(_) => return Err(StartError::NotYet),
+        });
+    }
+    Ok(Roots::new(roots))
 }
 
-pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn KeyStore>, StartError> {
-    match &config.store {
+fn open_local(settings: &LocalRootSettings, arena: &Arena) -> Result<LocalRoot, StartError> {
+    Ok(match settings {
+        LocalRootSettings::KeyFile(path) => LocalRoot::from_key_file(path, arena)?,
+        LocalRootSettings::Passphrase { passphrase_file, salt_file } => {
+            LocalRoot::from_passphrase(passphrase_file, salt_file, arena)?
+        }
+    })
+}
+
+pub(super) async fn open_store(settings: &StoreSettings) -> Result<Arc<dyn KeyStore>, StartError> {
+    match settings {
         StoreSettings::Sqlite(path) => match SqliteStore::open(path).await {
             Ok(store) => Ok(Arc::new(store)),
             Err(source) => Err(StartError::Store { place: path.display().to_string(), source }),
         },
-        StoreSettings::Postgres(settings) => {
-            let reason = "this build has the SQLite store only".to_owned();
-            let source = StoreError::Unavailable { reason };
-            Err(StartError::Store { place: settings.host.clone(), source })
-        }
+        StoreSettings::Postgres(_) => Err(StartError::NotYet),
     }
 }

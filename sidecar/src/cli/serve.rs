@@ -2,6 +2,8 @@
 //!
 //! Depends on [`crate::process`], [`crate::config`] and [`crate::app`].
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -10,15 +12,13 @@ use super::failure::Failure;
 use super::output;
 use crate::app::{self, Sidecar, StartError};
 use crate::config::Config;
-use crate::http::{ListenError, Served};
-use crate::process;
+use crate::http::Served;
+use crate::process::{self, Hardening};
 
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
-    // First of all, before a thread is started or a secret read.
-    let hardening = process::harden()?;
-    let config = Config::load(&args.config).map_err(configuration)?;
+    let (config, hardening) = load_hardened(&args.config)?;
     if args.check {
-        return check(&config);
+        return check(&config, args.json);
     }
     app::start_log(&config).map_err(failed_start)?;
     tracing::debug!(?hardening, "process hardened");
@@ -42,6 +42,12 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     finish(served)
 }
 
+/// Hardens this process, and then reads its configuration: first of all, before a thread is started or a secret read.
+pub(super) fn load_hardened(path: &Path) -> anyhow::Result<(Config, Hardening)> {
+    let hardening = process::harden()?;
+    Ok((Config::load(path).map_err(configuration)?, hardening))
+}
+
 /// Runs the sidecar until it has drained, or until a second signal cuts that short.
 pub(super) async fn until_cut(sidecar: Sidecar, mut stop: Signals) -> Served {
     let (first, told) = tokio::sync::oneshot::channel();
@@ -59,12 +65,23 @@ pub(super) async fn until_cut(sidecar: Sidecar, mut stop: Signals) -> Served {
     }
 }
 
-fn check(config: &Config) -> anyhow::Result<()> {
+fn check(config: &Config, json: bool) -> anyhow::Result<()> {
     let checked = runtime()?.block_on(app::check(config)).map_err(failed_start)?;
-    for line in checked.lines {
-        output::line(&line)?;
+    if json {
+        output::json(&serde_json::to_value(&checked)?)?;
+    } else {
+        for finding in &checked.findings {
+            let mark = if finding.well { "ok   " } else { "WRONG" };
+            output::line(&format!("{mark}  {}: {}", finding.part, finding.text))?;
+        }
     }
-    output::line("the configuration is valid")
+    match (checked.is_well(), json) {
+        (true, true) => Ok(()),
+        (true, false) => output::line("the configuration is valid"),
+        (false, _) => Err(Failure::configuration(
+            "a part of the configuration cannot be used: see above".to_owned(),
+        )),
+    }
 }
 
 /// The runtime of a sidecar: one worker a core.
@@ -102,15 +119,9 @@ pub(super) fn finish(served: Served) -> anyhow::Result<()> {
 
 /// A start that failed: what an operator can mend in the configuration has an exit code of its own.
 pub(super) fn failed_start(error: StartError) -> anyhow::Error {
-    match error {
-        StartError::Telemetry(_)
-        | StartError::Memory(_)
-        | StartError::LocalRoot(_)
-        | StartError::Callers(_)
-        | StartError::Listen(ListenError::NotLoopback { .. } | ListenError::NoGroup { .. }) => {
-            configuration(error)
-        }
-        other => other.into(),
+    match error.is_configuration() {
+        true => configuration(error),
+        false => error.into(),
     }
 }
 

@@ -271,7 +271,9 @@ mod tests {
             RootError::Unusable { root: root(), reason: reason() },
         ];
         let errors = errors.map(|error| KeyringError::Root(Arc::new(error)));
-        for error in errors.into_iter().chain([KeyringError::WrappedElsewhere { root: root() }]) {
+        for error in
+            errors.into_iter().chain([KeyringError::WrappedElsewhere { roots: root().to_string() }])
+        {
             let failure = Failure::of(&Error::Keyring(error));
             assert_eq!(failure.code(), Code::RootUnavailable);
             assert!(!failure.detail.contains("SECRET"), "{}", failure.detail);

@@ -134,11 +134,12 @@ impl Health {
                 cached.decrypts_for.as_secs(),
             );
         }
-        let _ = writeln!(
-            report,
-            "root {}: {} unwraps, {} failed",
-            status.root.name, status.unwraps, status.unwrap_failures
-        );
+        for root in &status.roots {
+            let name = &root.root.name;
+            let problem = root.problem.as_deref().unwrap_or("ok");
+            let (unwraps, failed) = (root.unwraps, root.unwrap_failures);
+            let _ = writeln!(report, "root {name}: {problem}; {unwraps} unwraps, {failed} failed");
+        }
         (ready, report)
     }
 
@@ -175,6 +176,12 @@ fn show_keyring(status: &KeyringStatus) {
     counter!("keypod_root_unwrap_failures_total").absolute(status.unwrap_failures);
     counter!("keypod_store_lookups_total").absolute(status.lookups);
     counter!("keypod_store_lookup_failures_total").absolute(status.lookup_failures);
+    for root in &status.roots {
+        let label = [("root", root.root.name.to_string())];
+        counter!("keypod_root_calls_total", &label).absolute(root.unwraps);
+        counter!("keypod_root_call_failures_total", &label).absolute(root.unwrap_failures);
+        gauge!("keypod_root_serves", &label).set(if root.problem.is_none() { 1.0 } else { 0.0 });
+    }
     gauge!("keypod_memory_protection", "kind" => status.protection.as_str()).set(1.0);
     for cached in &status.cached {
         let (key, version) = (cached.name.to_string(), cached.version.to_string());

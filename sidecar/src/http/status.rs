@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::error::Failure;
 use super::{Api, Call, json};
-use crate::keyring::{CachedKeyStatus, KeyringStatus};
+use crate::keyring::{CachedKeyStatus, KeyringStatus, RootStatus};
 use crate::service::Status;
 
 /// The sidecar at one moment.
@@ -17,25 +17,38 @@ pub(super) struct StatusView {
     version: &'static str,
     /// RFC 3339, UTC: what the sidecar takes the time to be.
     now: String,
-    root: RootView,
+    /// The preferred one first.
+    roots: Vec<RootView>,
     store: StoreView,
     memory: MemoryView,
     cache: CacheView,
 }
 
-/// The root.
+/// A root.
 #[derive(Serialize, ToSchema)]
 struct RootView {
     name: String,
     kind: &'static str,
+    /// Where its key is.
+    place: String,
+    /// What tells it from another root key of the same name, where it can say.
+    fingerprint: Option<String>,
     /// What an operator should know.
     note: Option<&'static str>,
+    /// Whether its last call succeeded.
+    healthy: bool,
+    /// Why not.
+    problem: Option<String>,
+    unwraps: u64,
+    unwrap_failures: u64,
 }
 
 /// The key store.
 #[derive(Serialize, ToSchema)]
 struct StoreView {
     kind: &'static str,
+    /// Where the rows are.
+    place: String,
     /// Whether it answers and can be written.
     healthy: bool,
     /// What is wrong with it.
@@ -90,14 +103,32 @@ impl StatusView {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             now: status.now.wall.to_string(),
-            root: RootView {
-                name: keyring.root.name.to_string(),
-                kind: keyring.root.kind,
-                note: keyring.root.note,
+            roots: keyring.roots.iter().map(RootView::of).collect(),
+            store: StoreView {
+                kind: keyring.store,
+                place: keyring.place.clone(),
+                healthy: problem.is_none(),
+                problem,
             },
-            store: StoreView { kind: keyring.store, healthy: problem.is_none(), problem },
             memory: MemoryView { protection: keyring.protection.as_str() },
             cache: CacheView::of(&keyring),
+        }
+    }
+}
+
+impl RootView {
+    fn of(status: &RootStatus) -> Self {
+        let RootStatus { root, problem, unwraps, unwrap_failures } = status.clone();
+        Self {
+            name: root.name.to_string(),
+            kind: root.kind,
+            place: root.place,
+            fingerprint: root.fingerprint,
+            note: root.note,
+            healthy: problem.is_none(),
+            problem,
+            unwraps,
+            unwrap_failures,
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::KeyLookup;
@@ -35,7 +35,7 @@ pub(super) struct CachedKey {
     /// When the store last confirmed it.
     pub(super) looked_at: Instant,
     /// When to look again.
-    pub(super) refresh_at: Instant,
+    pub(super) refresh: Due,
     pub(super) used: LastUse,
 }
 
@@ -55,9 +55,31 @@ pub(super) struct CachedVersion {
     /// When the root last unwrapped it.
     pub(super) unwrapped_at: Instant,
     /// When to unwrap it again.
-    pub(super) recheck_at: Instant,
+    pub(super) recheck: Due,
     pub(super) used: LastUse,
     pub(super) meter: Arc<Meter>,
+}
+
+/// When something is to be done. Putting it off moves no bound: those count from the last success.
+#[derive(Debug)]
+pub(super) struct Due(Mutex<Instant>);
+
+impl Due {
+    pub(super) fn at(time: Instant) -> Self {
+        Self(Mutex::new(time))
+    }
+
+    pub(super) fn is_now(&self, now: Now) -> bool {
+        self.time() <= now.monotonic
+    }
+
+    pub(super) fn put_off(&self, until: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    fn time(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// When something was last used, in milliseconds after the time that it was made.
@@ -153,7 +175,7 @@ impl Cache {
             }
             // This look began after the other, whatever the time of the request that it is for.
             key.looked_at = key.looked_at.max(known.looked_at);
-            key.refresh_at = key.refresh_at.max(known.refresh_at);
+            key.refresh.put_off(key.refresh.time().max(known.refresh.time()));
             key.used = known.used.carry();
         }
         let key = Arc::new(key);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::names::RootName;
 use crate::root::RootError;
 use crate::secret::ArenaError;
 use crate::store::StoreError;
@@ -50,13 +49,13 @@ pub enum KeyringError {
     /// The version's row has no wrapping at all: it was altered.
     #[error("a key version has no wrapping: its row was altered or moved")]
     NotWrapped,
-    /// Other roots have wrapped the version, and this one has not.
+    /// Other roots have wrapped the version, and none of this sidecar's has.
     #[error(
-        "a key version has no wrapping under {root}: another root wrapped it, or its row was altered"
+        "a key version has no wrapping under {roots}: another root wrapped it, or its row was altered"
     )]
     WrappedElsewhere {
-        /// This root.
-        root: RootName,
+        /// The roots of this sidecar.
+        roots: String,
     },
     /// The store did not read or write.
     #[error("the key store did not read or write")]
@@ -94,6 +93,12 @@ impl From<ArenaError> for KeyringError {
 }
 
 impl KeyringError {
+    /// Whether this may pass by itself: a root that is away or asks for fewer calls.
+    pub(super) fn may_pass(&self) -> bool {
+        let Self::Root(error) = self else { return false };
+        matches!(**error, RootError::Unavailable { .. } | RootError::Throttled { .. })
+    }
+
     /// Whether a cached key must not outlive this answer of the root (KEYS.md, outage contract): denied, gone
     /// and corrupt end at once; unavailable and throttled are served through within the bound.
     pub(super) fn ends_the_key(&self) -> bool {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cache::{CachedKey, CachedVersion, Counters, LastUse, Purpose};
+use super::cache::{CachedKey, CachedVersion, Counters, Due, LastUse, Purpose};
 use super::{KeyLookup, Keyring, KeyringError, Shared, check_state};
 use crate::clock::Now;
 use crate::envelope;
@@ -14,11 +14,11 @@ use crate::error_chain::error_chain;
 use crate::names::{KeyRef, KeyVersion};
 use crate::root::Binding;
 use crate::secret::KeyVersionSecret;
-use crate::store::VersionRecord;
+use crate::store::{VersionRecord, VersionState};
 
-/// A version that is not in a cached row is looked for in the store again at most this often: another pod may
-/// have just made it, and a forged header must not turn into load on the store.
-const UNKNOWN_VERSION_LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A version that is not in a cached row is looked for in the store again at most this often, and whoever asks waits
+/// for that look: another pod may have just made it, and a forged header must not turn into load on the store.
+const UNKNOWN_VERSION_LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 impl Keyring {
     /// The key's row, at most as old as `purpose` allows.
@@ -46,10 +46,12 @@ impl Keyring {
     ) -> Result<Arc<CachedKey>, KeyringError> {
         let lookup = KeyLookup::Id(key_ref.id);
         let key = self.key(&lookup, Purpose::Decrypt, now).await?;
-        let known = key.record.version(key_ref.version).is_some();
-        if known || now.since(key.looked_at) < UNKNOWN_VERSION_LOOK_AGAIN {
+        if key.record.version(key_ref.version).is_some() {
             return Ok(key);
         }
+        let wait = UNKNOWN_VERSION_LOOK_AGAIN.saturating_sub(now.since(key.looked_at));
+        tokio::time::sleep(wait).await;
+        let now = now.later(wait);
         self.look_up(lookup, now.monotonic, now).await
     }
 
@@ -73,7 +75,26 @@ impl Keyring {
             return Ok(cached);
         }
         Counters::count(&self.0.cache.counters.misses);
+        if let Some(refusal) = self.0.refusals.of(key_ref, now) {
+            return Err(refusal);
+        }
         self.unwrap_version(key_ref, record, not_before(now, bound), now).await
+    }
+
+    /// The newest version of `key` that is in memory and may still seal: for when its primary one cannot be had for now.
+    pub(super) fn sealing_in_memory(
+        &self,
+        key: &CachedKey,
+        now: Now,
+    ) -> Option<Arc<CachedVersion>> {
+        let bound = self.0.stale_max(Purpose::Encrypt);
+        let enabled = key.record.versions.iter().rev();
+        let mut enabled = enabled.filter(|version| version.state == VersionState::Enabled);
+        enabled.find_map(|record| {
+            let key_ref = KeyRef { id: key.record.id, version: record.version };
+            let cached = self.0.cache.version(key_ref)?;
+            (now.since(cached.unwrapped_at) <= bound).then_some(cached)
+        })
     }
 
     /// Reads the key's row from the store, unless a row looked at since `not_before` is there by then.
@@ -168,7 +189,7 @@ impl Shared {
             record,
             look,
             looked_at: now.monotonic,
-            refresh_at: now.monotonic + jittered(self.settings.refresh_after),
+            refresh: Due::at(now.monotonic + jittered(self.settings.refresh_after)),
             used: LastUse::at(now),
         }))
     }
@@ -186,11 +207,13 @@ impl Shared {
                 Counters::count(&self.cache.counters.unwrap_failures);
                 if error.ends_the_key() {
                     self.cache.drop_version(key_ref);
+                    let until = now.monotonic + jittered(self.settings.retry_interval);
+                    self.refusals.note(key_ref, error.clone(), until);
+                    tracing::warn!(
+                        key_id = %key_ref.id, version = %key_ref.version,
+                        error = error_chain(&error), "a key version was refused: it is wiped"
+                    );
                 }
-                tracing::warn!(
-                    key_id = %key_ref.id, version = %key_ref.version,
-                    error = error_chain(&error), "a key version could not be unwrapped"
-                );
                 Err(error)
             }
         }
@@ -208,10 +231,11 @@ impl Shared {
             Some(known) => known.used.carry(),
             None => LastUse::at(now),
         };
+        self.refusals.forget(key_ref);
         let version = CachedVersion {
             data_key: Arc::new(data_key),
             unwrapped_at: now.monotonic,
-            recheck_at: now.monotonic + jittered(self.settings.root_recheck),
+            recheck: Due::at(now.monotonic + jittered(self.settings.root_recheck)),
             used,
             meter: self.meters.of(key_ref),
         };
@@ -223,15 +247,8 @@ impl Shared {
         key_ref: KeyRef,
         record: &VersionRecord,
     ) -> Result<KeyVersionSecret, KeyringError> {
-        let root = self.root.describe().name;
-        let Some(wrapping) = record.wrappings.iter().find(|wrapping| wrapping.root == root) else {
-            return Err(match record.wrappings.is_empty() {
-                true => KeyringError::NotWrapped,
-                false => KeyringError::WrappedElsewhere { root },
-            });
-        };
         let binding = Binding { key: key_ref, domain: &self.settings.domain };
-        Ok(self.root.unwrap_key(&wrapping.wrapped, binding).await?)
+        self.roots.unwrap_key(&record.wrappings, binding).await
     }
 }
 

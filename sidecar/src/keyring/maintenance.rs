@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 
+use super::load::jittered;
 use super::{KeyLookup, Keyring};
 use crate::clock::{Now, UnixSeconds};
 use crate::error_chain::error_chain;
@@ -79,6 +80,7 @@ impl Keyring {
         let stale_max = settings.encrypt_stale_max.max(settings.decrypt_stale_max);
         let pinned = self.0.pinned.get_or_init(HashSet::new);
         self.0.cache.evict(settings.idle_evict, stale_max, pinned, now);
+        self.0.refusals.prune(now);
         if due.look_over {
             self.look_over(due.destroy, now).await;
             self.warm_pinned(now).await;
@@ -96,31 +98,39 @@ impl Keyring {
     }
 
     async fn refresh_rows(&self, now: Now) {
-        let due = self.0.cache.keys().into_iter().filter(|key| key.refresh_at <= now.monotonic);
-        let lookups = due.map(|key| KeyLookup::Id(key.record.id));
-        stream::iter(lookups)
-            .for_each_concurrent(CONCURRENT_MAX, |lookup| async move {
-                // What went wrong is in the log; the next tick tries again.
-                let _ = self.look_up(lookup, now.monotonic, now).await;
+        let due = self.0.cache.keys().into_iter().filter(|key| key.refresh.is_now(now));
+        stream::iter(due)
+            .for_each_concurrent(CONCURRENT_MAX, |key| async move {
+                let lookup = KeyLookup::Id(key.record.id);
+                // What went wrong is in the log.
+                if self.look_up(lookup, now.monotonic, now).await.is_err() {
+                    key.refresh.put_off(self.retry_at(now));
+                }
             })
             .await;
     }
 
     async fn recheck_root(&self, now: Now) {
         let due = self.0.cache.versions().into_iter();
-        let due = due.filter(|(_, version)| version.recheck_at <= now.monotonic);
+        let due = due.filter(|(_, version)| version.recheck.is_now(now));
         stream::iter(due)
-            .for_each_concurrent(CONCURRENT_MAX, |(key_ref, _)| async move {
+            .for_each_concurrent(CONCURRENT_MAX, |(key_ref, version)| async move {
                 let key = self.0.cache.key(&KeyLookup::Id(key_ref.id));
                 let record = key.as_ref().and_then(|key| key.record.version(key_ref.version));
                 match record {
                     Some(record) => {
+                        version.recheck.put_off(self.retry_at(now));
                         let _ = self.unwrap_version(key_ref, record, now.monotonic, now).await;
                     }
                     None => self.0.cache.drop_version(key_ref),
                 }
             })
             .await;
+    }
+
+    /// When what failed at `now` is tried again.
+    fn retry_at(&self, now: Now) -> Instant {
+        now.monotonic + jittered(self.0.settings.retry_interval)
     }
 
     /// Rotates every key whose period has passed, and destroys every version whose delay has.

@@ -1,23 +1,31 @@
-//! Asks at start whether the root opens what the store holds, so that a wrong root is found before a request.
+//! Asks at start whether the roots open what the store holds, so that a wrong root, a missing grant or an outage is found
+//! before a request.
 
 use super::{Keyring, KeyringError};
-use crate::error_chain::error_chain;
 use crate::names::KeyRef;
-use crate::root::RootError;
+use crate::root::{RootDescription, RootError};
 use crate::store::VersionState;
 
 /// So many keys are tried: damaged rows among good ones must not keep the sidecar from starting.
 const KEYS_TRIED: usize = 32;
 
+/// What the roots and the store have to do with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// They open a key of it.
+    Opens,
+    /// It holds none.
+    Empty,
+}
+
 impl Keyring {
-    /// Unwraps the newest version of a few keys. An empty store is fine, and so is a root that cannot be reached:
-    /// that is what the bounds are for.
+    /// Unwraps the newest version of a few keys, until one opens.
     ///
     /// # Errors
-    /// [`KeyringError::Root`] with [`RootError::Corrupt`], [`KeyringError::NotWrapped`] or
-    /// [`KeyringError::WrappedElsewhere`], if the root opens none
-    /// of them; [`KeyringError::Store`] if the store cannot be read.
-    pub async fn probe_root(&self) -> Result<(), KeyringError> {
+    /// Why none of them opened: [`KeyringError::Root`] with [`RootError::Corrupt`], [`KeyringError::NotWrapped`] or
+    /// [`KeyringError::WrappedElsewhere`] if other roots wrapped them; [`KeyringError::Root`] with another cause if a
+    /// root is away or refuses; [`KeyringError::Store`] if the store cannot be read.
+    pub async fn probe_root(&self) -> Result<Probed, KeyringError> {
         let mut refusal = None;
         for key in self.0.store.list_keys().await?.into_iter().take(KEYS_TRIED) {
             let Some(record) = key.version(key.primary) else { continue };
@@ -26,26 +34,29 @@ impl Keyring {
             }
             let key_ref = KeyRef { id: key.id, version: key.primary };
             match self.0.unwrap_secret(key_ref, record).await {
-                Ok(_secret) => return Ok(()),
-                Err(error) if says_another_root(&error) => refusal = Some(error),
-                Err(error) => {
-                    tracing::warn!(
-                        error = error_chain(&error),
-                        "the root could not be tried at start"
-                    );
-                    return Ok(());
-                }
+                Ok(_secret) => return Ok(Probed::Opens),
+                Err(error) if error.says_another_root() => refusal = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        refusal.map_or(Ok(()), Err)
+        refusal.map_or(Ok(Probed::Empty), Err)
+    }
+
+    /// Asks each root whether this process can use it: what an operator should know of it, or why not. A process that
+    /// only ever decrypts may do without the grant to wrap.
+    pub async fn check_roots(&self) -> Vec<(RootDescription, Result<Vec<String>, RootError>)> {
+        self.0.roots.check(&self.0.settings.domain).await
     }
 }
 
-/// Whether this is what the wrong root answers. One whose key is disabled or out of reach may be the right one.
-fn says_another_root(error: &KeyringError) -> bool {
-    match error {
-        KeyringError::NotWrapped | KeyringError::WrappedElsewhere { .. } => true,
-        KeyringError::Root(error) => matches!(**error, RootError::Corrupt { .. }),
-        _ => false,
+impl KeyringError {
+    /// Whether this is what the wrong root answers. One whose key is disabled or out of reach may be the right one.
+    #[must_use]
+    pub fn says_another_root(&self) -> bool {
+        match self {
+            Self::NotWrapped | Self::WrappedElsewhere { .. } => true,
+            Self::Root(error) => matches!(**error, RootError::Corrupt { .. }),
+            _ => false,
+        }
     }
 }

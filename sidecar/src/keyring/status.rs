@@ -5,20 +5,21 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::cache::Purpose;
-use super::{KeyLookup, Keyring};
+use super::{KeyLookup, Keyring, RootStatus};
 use crate::clock::Now;
 use crate::names::{KeyName, KeyRef, KeyVersion};
-use crate::root::RootDescription;
 use crate::secret::Protection;
 use crate::store::{KeyRecord, StoreError, Usage};
 
 /// The keyring at one moment.
 #[derive(Clone, Debug)]
 pub struct KeyringStatus {
-    /// The root.
-    pub root: RootDescription,
+    /// The roots, the preferred first.
+    pub roots: Vec<RootStatus>,
     /// The kind of store.
     pub store: &'static str,
+    /// Where the rows are.
+    pub place: String,
     /// How key bytes are protected.
     pub protection: Protection,
     /// Every cached version.
@@ -27,7 +28,7 @@ pub struct KeyringStatus {
     pub hits: u64,
     /// Requests that did not.
     pub misses: u64,
-    /// Unwraps asked of the root.
+    /// Unwraps asked of the roots.
     pub unwraps: u64,
     /// Of those, how many failed.
     pub unwrap_failures: u64,
@@ -85,8 +86,9 @@ impl Keyring {
             .collect();
         cached.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
         KeyringStatus {
-            root: self.0.root.describe(),
+            roots: self.0.roots.status(),
             store: self.0.store.kind(),
+            place: self.0.store.place(),
             protection: self.0.arena.protection(),
             cached,
             hits: read(&counters.hits),

@@ -4,7 +4,10 @@ mod bounds;
 mod fakes;
 mod flights;
 mod lifecycle;
+mod news;
+mod root_change;
 mod rotation;
+mod several;
 mod usage;
 
 use std::sync::Arc;
@@ -42,6 +45,7 @@ fn defaults() -> KeyringSettings {
         encrypt_stale_max: HOUR,
         decrypt_stale_max: 24 * HOUR,
         idle_evict: 30 * MINUTE,
+        retry_interval: Duration::from_secs(5),
         messages_max: 1 << 32,
         bytes_max: 1 << 50,
         destroy_delay: 7 * 24 * HOUR,
@@ -59,7 +63,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = defaults();
         change(&mut settings);
-        let root = Arc::new(FakeRoot::new(folder.path()));
+        let root = Arc::new(FakeRoot::new(folder.path(), "local"));
         let store = Arc::new(FakeStore::new(folder.path()).await);
         let clock = ManualClock::at(SystemClock.now());
         let (arena, keyring) = beside(&settings, &root, &store);
@@ -128,8 +132,8 @@ fn beside(
     store: &Arc<FakeStore>,
 ) -> (Arena, Keyring) {
     let arena = Arena::with_protection_at_most(Protection::Heap).unwrap();
-    let (root, store) = (Arc::clone(root), Arc::clone(store));
-    let keyring = Keyring::new(settings.clone(), root, store, arena.clone());
+    let (roots, store) = (Roots::new(vec![Arc::clone(root) as _]), Arc::clone(store));
+    let keyring = Keyring::new(settings.clone(), roots, store, arena.clone());
     (arena, keyring)
 }
 

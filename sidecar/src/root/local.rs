@@ -170,8 +170,8 @@ impl Root for LocalRoot {
         })
     }
 
-    async fn check(&self) -> Result<Vec<String>, RootError> {
-        prove(self, &self.arena).await.map(|()| Vec::new())
+    async fn check(&self, domain: &str) -> Result<Vec<String>, RootError> {
+        prove(self, domain, &self.arena).await.map(|()| Vec::new())
     }
 
     fn describe(&self) -> RootDescription {

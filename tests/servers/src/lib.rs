@@ -3,6 +3,8 @@
 //! One server of a kind serves all tests of a process; each test has a database, key or mount of its own in it. A
 //! test that stops, restarts or breaks its server starts one for itself.
 
+mod fault_proxy;
 mod leash;
 
+pub use fault_proxy::{Fault, FaultProxy};
 pub use leash::Leash;

@@ -84,7 +84,7 @@ async fn another_root_key_with_an_old_database_is_said_at_start_and_the_right_on
             sidecar.set_variable("KEYPOD_CACHE__PRELOAD", "[demo]");
         }
         let old = replace_root_key(&sidecar);
-        let words = ["keys.db", "another root key", "root.local", "store.sqlite"];
+        let words = ["keys.db", "another root key", "[root]", "root.domain", "another store"];
         assert_says(sidecar.fail_to_start_another(&[]), Some(1), &words);
         std::fs::write(sidecar.folder().join("root.key"), old).unwrap();
         assert_nothing_is_lost(sidecar, &ciphertext).await;

@@ -62,7 +62,7 @@ async fn a_root_that_is_away_or_throttles_is_served_through_until_the_bound_of_e
 
 #[tokio::test]
 async fn a_root_that_refuses_ends_the_key_at_the_next_recheck() {
-    for mood in [Mood::Denied, Mood::KeyGone, Mood::Corrupt] {
+    for mood in [Mood::Denied, Mood::KeyGone, Mood::Unusable, Mood::Corrupt] {
         let world = World::new().await;
         let key = world.key("a").await;
         let empty = world.arena.slots_used() - 1;
@@ -202,7 +202,7 @@ async fn a_look_that_began_earlier_and_comes_late_undoes_nothing() {
         let mut record = key.clone();
         record.versions[0].state = state;
         let (looked_at, used) = (world.now().monotonic, cache::LastUse::at(world.now()));
-        CachedKey { record, look, looked_at, refresh_at: looked_at, used }
+        CachedKey { record, look, looked_at, refresh: cache::Due::at(looked_at), used }
     };
     cache.put_key(row(late, VersionState::Disabled));
     let kept = cache.put_key(row(early, VersionState::Enabled));
@@ -219,7 +219,7 @@ async fn a_key_that_the_store_no_longer_has_is_wiped() {
     // The same keyring over a store that was restored from before the key was made.
     let keyring = Keyring::new(
         world.settings.clone(),
-        Arc::clone(&world.root) as Arc<dyn Root>,
+        Roots::new(vec![Arc::clone(&world.root) as _]),
         Arc::clone(&missing.store) as Arc<dyn KeyStore>,
         world.arena.clone(),
     );
@@ -229,7 +229,7 @@ async fn a_key_that_the_store_no_longer_has_is_wiped() {
         record: key.clone(),
         look: keyring.0.cache.next_look(),
         looked_at: world.now().monotonic,
-        refresh_at: world.now().monotonic,
+        refresh: cache::Due::at(world.now().monotonic),
         used: cache::LastUse::at(world.now()),
     });
     world.clock.advance(Duration::from_secs(1));
@@ -275,4 +275,36 @@ async fn a_preloaded_key_stays_in_memory_unused_and_its_newest_version_comes_bac
     world.pass(6 * MINUTE).await;
     let status = world.keyring.status(world.now());
     assert!(status.cached.iter().any(|cached| cached.version.number() == 2), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_root_that_refuses_is_not_asked_again_by_each_request() {
+    let world = World::new().await;
+    let key = world.key("a").await;
+    world.root.set(Mood::Denied);
+    world.pass(16 * MINUTE).await;
+    let unwraps = world.root.unwraps();
+    for _ in 0..1000 {
+        assert!(world.open(&key, 1).await.is_err());
+    }
+    assert_eq!(world.root.unwraps(), unwraps, "the recheck has asked already");
+    world.root.set(Mood::Works);
+    world.pass(Duration::from_secs(5)).await;
+    assert!(world.open(&key, 1).await.is_ok(), "it is asked again after a moment");
+}
+
+#[tokio::test]
+async fn what_failed_is_tried_again_once_an_interval_and_not_at_each_tick() {
+    let world = World::new().await;
+    world.key("a").await;
+    world.root.set(Mood::Unavailable);
+    world.store.fail(true);
+    world.pass(16 * MINUTE).await;
+    let (lookups, unwraps) = (world.store.lookups(), world.root.unwraps());
+    for _ in 0..60 {
+        world.pass(Duration::from_secs(1)).await;
+    }
+    let (lookups, unwraps) = (world.store.lookups() - lookups, world.root.unwraps() - unwraps);
+    assert!((12..=15).contains(&lookups), "{lookups} looks a minute");
+    assert!((12..=15).contains(&unwraps), "{unwraps} unwraps a minute");
 }

@@ -5,15 +5,19 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use super::*;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+
 use crate::clock::UnixSeconds;
+use crate::names::RootName;
 use crate::root::local::LocalRoot;
-use crate::root::{Binding, RootDescription};
+use crate::root::{Binding, Root, RootDescription};
 use crate::secret::{KeyVersionSecret, WrappedKey};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Approval, Usage, VersionChange};
+use crate::store::{Approval, StoreEvent, Usage, VersionChange};
 
 /// A gate that callers wait before while it is shut.
 #[derive(Debug)]
@@ -54,6 +58,7 @@ pub(super) enum Mood {
 #[derive(Debug)]
 pub(super) struct FakeRoot {
     inner: LocalRoot,
+    name: RootName,
     arena: Arena,
     mood: Mutex<Mood>,
     pub(super) gate: Gate,
@@ -65,11 +70,12 @@ pub(super) struct FakeRoot {
 }
 
 impl FakeRoot {
-    pub(super) fn new(folder: &Path) -> Self {
+    pub(super) fn new(folder: &Path, name: &str) -> Self {
         let arena = Arena::with_protection_at_most(Protection::Heap).unwrap();
-        let file = folder.join("root.key");
+        let file = folder.join(name);
         LocalRoot::create_key_file(&file).unwrap();
         Self {
+            name: name.parse().unwrap(),
             inner: LocalRoot::from_key_file(&file, &arena).unwrap(),
             arena,
             mood: Mutex::new(Mood::Works),
@@ -95,7 +101,7 @@ impl FakeRoot {
         self.gate.pass().await;
         self.inside.fetch_sub(1, Ordering::SeqCst);
         let mood = *self.mood.lock().unwrap();
-        let (root, reason) = (self.inner.describe().name, "told".to_owned());
+        let (root, reason) = (self.name.clone(), "told".to_owned());
         match mood {
             Mood::Works | Mood::Lies => Ok(mood),
             Mood::Unavailable => Err(RootError::Unavailable { root, reason, retry_after: None }),
@@ -136,13 +142,13 @@ impl Root for FakeRoot {
         }
     }
 
-    async fn check(&self) -> Result<Vec<String>, RootError> {
+    async fn check(&self, domain: &str) -> Result<Vec<String>, RootError> {
         self.answer().await?;
-        self.inner.check().await
+        self.inner.check(domain).await
     }
 
     fn describe(&self) -> RootDescription {
-        self.inner.describe()
+        RootDescription { name: self.name.clone(), ..self.inner.describe() }
     }
 }
 
@@ -154,6 +160,8 @@ pub(super) struct FakeStore {
     /// What look-ups wait before with what they have read: as an answer on a slow network does.
     pub(super) gate: Gate,
     lookups: AtomicUsize,
+    /// What the store tells those who watch it.
+    pub(super) events: broadcast::Sender<StoreEvent>,
 }
 
 impl FakeStore {
@@ -163,6 +171,7 @@ impl FakeStore {
             fails: AtomicBool::new(false),
             gate: Gate::new(),
             lookups: AtomicUsize::new(0),
+            events: broadcast::channel(16).0,
         }
     }
 
@@ -262,6 +271,16 @@ impl KeyStore for FakeStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.answer()?.check().await
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn watch(&self) -> BoxStream<'static, StoreEvent> {
+        let told = self.events.subscribe();
+        let next = async |mut told: broadcast::Receiver<_>| Some((told.recv().await.ok()?, told));
+        stream::unfold(told, next).boxed()
     }
 
     async fn close(&self) {

@@ -144,18 +144,20 @@ async fn a_store_that_fails_makes_no_version_and_what_was_there_goes_on() {
 async fn another_root_key_is_noticed_and_one_damaged_key_is_not_taken_for_it() {
     let world = World::new().await;
     let probe = async |keyring: &Keyring| keyring.probe_root().await;
-    probe(&world.keyring).await.unwrap();
+    assert_eq!(probe(&world.keyring).await.unwrap(), Probed::Empty);
     let key = world.key("a").await;
-    probe(&world.keyring).await.unwrap();
-    let is_corrupt = |probed: Result<(), KeyringError>| {
+    assert_eq!(probe(&world.keyring).await.unwrap(), Probed::Opens);
+    let is_corrupt = |probed: Result<Probed, KeyringError>| {
         let error = probed.unwrap_err();
         assert!(is_root_error(&error, |error| matches!(error, RootError::Corrupt { .. })));
+        assert!(error.says_another_root());
     };
     world.root.set(Mood::Corrupt);
     is_corrupt(probe(&world.keyring).await);
     for mood in [Mood::Unavailable, Mood::Throttled, Mood::Denied, Mood::KeyGone] {
         world.root.set(mood);
-        assert!(probe(&world.keyring).await.is_ok(), "{mood:?} says nothing of whose root it is");
+        let error = probe(&world.keyring).await.unwrap_err();
+        assert!(!error.says_another_root(), "{mood:?} says nothing of whose root it is");
     }
     world.root.set(Mood::Works);
     let mut settings = world.settings.clone();
@@ -166,4 +168,70 @@ async fn another_root_key_is_noticed_and_one_damaged_key_is_not_taken_for_it() {
     elsewhere.create(&create, NewKey::default(), world.now()).await.unwrap();
     probe(&elsewhere).await.unwrap();
     assert!(world.open(&key, 1).await.is_ok());
+}
+
+#[tokio::test]
+async fn rotations_of_many_sidecars_together_make_one_version() {
+    let world = World::new().await;
+    world.key("a").await;
+    let rotate = async |keyring: &Keyring| {
+        let rotated = keyring.rotate(&permit(Action::Rotate, "a"), world.now()).await.unwrap();
+        rotated.primary.number()
+    };
+    assert_eq!(rotate(&world.keyring).await, 2);
+    for _ in 0..20 {
+        assert_eq!(rotate(&world.another()).await, 2, "the one that has just been made");
+    }
+    assert_eq!(rotate(&world.keyring).await, 3, "who made it and asks again wants another");
+    world.clock.advance(MINUTE);
+    assert_eq!(rotate(&world.another()).await, 4, "it is no longer together");
+}
+
+#[tokio::test]
+async fn a_new_version_that_was_disabled_does_not_count_as_the_rotation_asked_for() {
+    let world = World::new().await;
+    let key = world.key("a").await;
+    world.keyring.rotate(&permit(Action::Rotate, "a"), world.now()).await.unwrap();
+    let (permit_state, second) = (permit(Action::SetState, "a"), KeyVersion::new(2).unwrap());
+    let disabled = VersionState::Disabled;
+    world.keyring.set_state(&permit_state, second, disabled, world.now()).await.unwrap();
+    let other = world.another();
+    let rotated = other.rotate(&permit(Action::Rotate, "a"), world.now()).await.unwrap();
+    assert_eq!((rotated.id, rotated.primary.number()), (key.id, 3));
+}
+
+#[tokio::test]
+async fn a_rotation_elsewhere_does_not_stop_a_sidecar_that_the_root_does_not_answer() {
+    let world = World::new().await;
+    let key = world.key("a").await;
+    world.another().rotate(&permit(Action::Rotate, "a"), world.now()).await.unwrap();
+    world.root.set(Mood::Unavailable);
+    world.pass(6 * MINUTE).await;
+    assert_eq!(world.seal("a").await.unwrap().version(), KeyVersion::FIRST);
+    world.set_state(&world.keyring, &key, VersionState::DecryptOnly).await;
+    let error = world.seal("a").await.unwrap_err();
+    assert!(is_root_error(&error, |error| matches!(error, RootError::Unavailable { .. })));
+    world.set_state(&world.keyring, &key, VersionState::Enabled).await;
+    assert_eq!(world.seal("a").await.unwrap().version(), KeyVersion::FIRST);
+    world.pass(HOUR).await;
+    assert!(world.seal("a").await.is_err(), "and that within its bound");
+    world.root.set(Mood::Works);
+    assert_eq!(world.seal("a").await.unwrap().version().number(), 2);
+}
+
+#[tokio::test]
+async fn a_version_that_serves_in_the_place_of_another_keeps_its_limits() {
+    let world = World::new().await;
+    let new = NewKey { messages_max: Some(3), ..NewKey::default() };
+    world.key_with("a", new).await;
+    world.another().rotate(&permit(Action::Rotate, "a"), world.now()).await.unwrap();
+    world.root.set(Mood::Unavailable);
+    world.pass(6 * MINUTE).await;
+    for _ in 0..3 {
+        assert_eq!(world.seal("a").await.unwrap().version(), KeyVersion::FIRST);
+    }
+    let error = world.seal("a").await.unwrap_err();
+    assert!(is_root_error(&error, |error| matches!(error, RootError::Unavailable { .. })));
+    world.root.set(Mood::Works);
+    assert_eq!(world.seal("a").await.unwrap().version().number(), 2, "no third one was made");
 }

@@ -1,0 +1,110 @@
+//! `serve --check`: opens everything that the configuration names, except listeners, and says of each part whether it
+//! can be reached. It does not stop at the first that cannot, and changes nothing.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::parts::{open_roots, open_store};
+use super::{StartError, keyring_settings, load_callers};
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::error_chain::error_chain;
+use crate::keyring::{Keyring, Probed};
+use crate::root::{RootDescription, RootError};
+use crate::secret::Arena;
+use crate::store::{KeyStore, StoreError};
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+pub struct Checked {
+    /// One for each part, and one more for each thing to know about it.
+    pub findings: Vec<Finding>,
+}
+
+/// What was found of one part.
+#[derive(Debug, Serialize)]
+pub struct Finding {
+    /// Which part: `root NAME`, `store`, ...
+    pub part: String,
+    /// Whether it is as it should be.
+    pub well: bool,
+    /// What it is, or what is wrong with it and what to do.
+    pub text: String,
+}
+
+impl Checked {
+    /// Whether every part is as it should be.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.findings.iter().all(|finding| finding.well)
+    }
+
+    fn well(&mut self, part: impl Into<String>, text: impl Into<String>) {
+        self.findings.push(Finding { part: part.into(), well: true, text: text.into() });
+    }
+
+    fn wrong(&mut self, part: impl Into<String>, error: &(dyn std::error::Error + 'static)) {
+        self.findings.push(Finding { part: part.into(), well: false, text: error_chain(error) });
+    }
+
+    fn root(&mut self, root: &RootDescription, found: Result<Vec<String>, RootError>) {
+        let part = format!("root {}", root.name);
+        match found {
+            Ok(notes) => {
+                let notes = root.note.map(str::to_owned).into_iter().chain(notes);
+                self.well(&part, format!("{}, {}: wraps and unwraps", root.kind, root.place));
+                notes.for_each(|note| self.well(&part, note));
+            }
+            Err(error) => self.wrong(part, &error),
+        }
+    }
+
+    async fn store(&mut self, store: &dyn KeyStore, keyring: &Keyring) {
+        let keys = match store.list_keys().await {
+            Ok(keys) => keys.len(),
+            Err(error) => return self.wrong("store", &error),
+        };
+        self.well("store", format!("{}, {}, {keys} keys", store.kind(), store.place()));
+        if let Err(error) = store.check().await {
+            self.wrong("store", &error);
+        }
+        match keyring.probe_root().await {
+            Ok(Probed::Opens) => self.well("store", "the roots open its keys"),
+            Ok(Probed::Empty) => {}
+            Err(error) => self.wrong("store", &StartError::of_probe(error, store)),
+        }
+    }
+}
+
+/// Tries every part of the configuration.
+///
+/// # Errors
+/// [`StartError`]: a part without which the others cannot be tried.
+pub async fn check(config: &Config) -> Result<Checked, StartError> {
+    let mut checked = Checked::default();
+    let arena = Arena::new(config.memory_require)?;
+    checked.well("memory", arena.protection().as_str());
+    match load_callers(&config.callers) {
+        Ok(_callers) => checked.well("callers", config.callers.len().to_string()),
+        Err(error) => checked.wrong("callers", &error),
+    }
+    let roots = open_roots(config, &arena, &Arc::new(SystemClock)).await?;
+    for (root, found) in roots.check(&config.root.domain).await {
+        checked.root(&root, found);
+    }
+    match open_store(&config.store).await {
+        Ok(store) => {
+            let settings = keyring_settings(config);
+            let keyring = Keyring::new(settings, roots, Arc::clone(&store), arena);
+            checked.store(&*store, &keyring).await;
+            store.close().await;
+        }
+        Err(StartError::Store { source: StoreError::InUse { reason }, .. }) => {
+            let text = format!("not looked into, a sidecar is running on it ({reason})");
+            checked.well("store", text);
+        }
+        Err(error) => checked.wrong("store", &error),
+    }
+    Ok(checked)
+}

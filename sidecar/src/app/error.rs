@@ -1,0 +1,111 @@
+//! Why a sidecar does not start. Each cause says what to do.
+
+use crate::http::{CallersError, ListenError};
+use crate::keyring::KeyringError;
+use crate::names::{KeyName, RootName};
+use crate::root::RootError;
+use crate::root::local::LocalRootError;
+use crate::secret::ArenaError;
+use crate::store::{KeyStore, StoreError};
+use crate::telemetry::TelemetryError;
+
+/// Why the sidecar did not start. Each cause says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Logs or metrics.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// Protected memory.
+    #[error(transparent)]
+    Memory(#[from] ArenaError),
+    /// The local root.
+    #[error(transparent)]
+    LocalRoot(#[from] LocalRootError),
+    /// A part that the configuration knows and this build does not have yet.
+    #[error("this build does not have that root or store yet")]
+    NotYet,
+    /// There is no such root in the configuration.
+    #[error("there is no root {name} in the configuration, which has {known}: add it to [root]")]
+    NoSuchRoot {
+        /// Which.
+        name: RootName,
+        /// Those that there are.
+        known: String,
+    },
+    /// No root can be used, and the store holds nothing yet.
+    #[error("no root can be used")]
+    Root(#[source] RootError),
+    /// A root is away or refuses, and so the store's keys do not open.
+    #[error("the keys of the store {place} do not open now")]
+    RootAway {
+        /// Which store.
+        place: String,
+        /// Why.
+        #[source]
+        source: KeyringError,
+    },
+    /// The key store.
+    #[error("the key store {place} cannot be opened")]
+    Store {
+        /// Which.
+        place: String,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The callers' credentials.
+    #[error(transparent)]
+    Callers(#[from] CallersError),
+    /// The root does not open what the store holds.
+    #[error(
+        "no root opens a key of the store {place}: put back the roots ([root]) and the root.domain that this store was made with, or set another store"
+    )]
+    OtherRoot {
+        /// Which store.
+        place: String,
+        /// Why.
+        #[source]
+        source: KeyringError,
+    },
+    /// A key that should be warm.
+    #[error("the key {name} of cache.preload cannot be had: make it, or take it out of the list")]
+    Preload {
+        /// Which.
+        name: KeyName,
+        /// Why.
+        #[source]
+        source: KeyringError,
+    },
+    /// A listener.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+}
+
+impl StartError {
+    /// What it means for a start that the keys of `store` did not open.
+    pub(super) fn of_probe(error: KeyringError, store: &dyn KeyStore) -> Self {
+        let place = store.place();
+        match error.says_another_root() {
+            true => Self::OtherRoot { place, source: error },
+            false => Self::RootAway { place, source: error },
+        }
+    }
+
+    /// Whether an operator must change the configuration or a grant before another start can succeed.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Telemetry(_)
+            | Self::Memory(_)
+            | Self::LocalRoot(_)
+            | Self::Callers(_)
+            | Self::NoSuchRoot { .. }
+            | Self::Listen(ListenError::NotLoopback { .. } | ListenError::NoGroup { .. }) => true,
+            Self::Root(error) => {
+                !matches!(error, RootError::Unavailable { .. } | RootError::Throttled { .. })
+            }
+            _ => false,
+        }
+    }
+}

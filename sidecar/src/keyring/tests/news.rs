@@ -1,0 +1,72 @@
+//! What a store tells of other sidecars' changes, and what becomes of it.
+
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::store::StoreEvent;
+
+/// A sidecar that follows its store.
+async fn following() -> (Arc<World>, JoinHandle<()>) {
+    let world = Arc::new(World::new().await);
+    let task = tokio::spawn({
+        let world = Arc::clone(&world);
+        async move { world.keyring.follow(&world.clock).await }
+    });
+    until("it follows", || world.store.events.receiver_count() > 0).await;
+    (world, task)
+}
+
+/// Has the store tell of `event`, a moment after whatever was before.
+fn tell(world: &World, event: StoreEvent) {
+    world.clock.advance(Duration::from_millis(1));
+    world.store.events.send(event).unwrap();
+}
+
+#[tokio::test]
+async fn a_version_that_another_sidecar_disables_is_wiped_as_soon_as_the_store_tells() {
+    let (world, _task) = following().await;
+    let key = world.key("a").await;
+    let with_key = world.arena.slots_used();
+    world.set_state(&world.another(), &key, VersionState::Disabled).await;
+    tell(&world, StoreEvent::Changed(key.id));
+    until("it is wiped", || world.arena.slots_used() < with_key).await;
+    assert!(matches!(world.open(&key, 1).await, Err(KeyringError::VersionDisabled)));
+}
+
+#[tokio::test]
+async fn a_version_that_another_sidecar_makes_is_in_memory_before_it_is_asked_for() {
+    let (world, _task) = following().await;
+    let key = world.key("a").await;
+    world.another().rotate(&permit(Action::Rotate, "a"), world.now()).await.unwrap();
+    tell(&world, StoreEvent::Changed(key.id));
+    until("it is there", || world.keyring.status(world.now()).cached.len() == 2).await;
+    world.root.set(Mood::Unavailable);
+    assert_eq!(world.seal("a").await.unwrap().version().number(), 2);
+}
+
+#[tokio::test]
+async fn after_a_gap_in_what_the_store_tells_every_row_is_read_again() {
+    let (world, _task) = following().await;
+    let (first, second) = (world.key("a").await, world.key("b").await);
+    let empty = world.arena.slots_used() - 2;
+    for key in [&first, &second] {
+        world.set_state(&world.another(), key, VersionState::Disabled).await;
+    }
+    tell(&world, StoreEvent::Resumed);
+    until("both are wiped", || world.arena.slots_used() == empty).await;
+}
+
+#[tokio::test]
+async fn news_of_keys_that_are_not_in_memory_make_no_load() {
+    let (world, task) = following().await;
+    let key = world.key("a").await;
+    let lookups = world.store.lookups();
+    for byte in 1..=16 {
+        world.store.events.send(StoreEvent::Changed(KeyId::from_bytes([byte; 8]))).unwrap();
+        tokio::task::yield_now().await;
+    }
+    tell(&world, StoreEvent::Changed(key.id));
+    until("the last one is heeded", || world.store.lookups() > lookups).await;
+    assert_eq!(world.store.lookups(), lookups + 1);
+    assert!(!task.is_finished(), "it follows until the store is closed");
+}
