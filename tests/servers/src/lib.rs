@@ -3,6 +3,11 @@
 //! One server of a kind serves all tests of a process; each test has a database, key or mount of its own in it. A
 //! test that stops, restarts or breaks its server starts one for itself.
 
+mod kms_stand_in;
 mod leash;
+mod moto;
+mod plain_http;
 
+pub use kms_stand_in::{Answer, KmsStandIn, Seen};
 pub use leash::Leash;
+pub use moto::MotoServer;
