@@ -17,8 +17,10 @@
 //! **What is not wiped.** The request's plaintext and the answer's are in buffers that wipe themselves. The SDK
 //! also writes the plaintext as base64 into the request's JSON and reads it from the answer's, and hyper and rustls
 //! copy both on their way to the record layer: those buffers are freed without wiping, a few hundred bytes for each
-//! call, about once per pod and key version. The `aws_*` crates show whole requests at the level `trace`: the log's
-//! filter must not let that out.
+//! call, about once per pod and key version. The SDK's log shows none of them, at `trace` neither, unless the
+//! environment has `LOG_SENSITIVE_BODIES` or `LOG_SIGNABLE_BODY`; at `trace` it shows what AWS repeats of a request
+//! whose signature it refuses. Test:
+//! `the_sdk_logs_no_secret_even_at_trace_and_what_aws_repeats_at_trace_alone`.
 
 mod credentials;
 mod error;

@@ -1,4 +1,5 @@
 mod chain;
+mod logs;
 mod lookups;
 mod refusals;
 mod transport;
