@@ -4,6 +4,7 @@ use crate::http::{CallersError, ListenError};
 use crate::keyring::KeyringError;
 use crate::names::{KeyName, RootName};
 use crate::root::RootError;
+use crate::root::aws_kms::AwsKmsRootError;
 use crate::root::local::LocalRootError;
 use crate::secret::ArenaError;
 use crate::store::{KeyStore, StoreError};
@@ -22,6 +23,15 @@ pub enum StartError {
     /// The local root.
     #[error(transparent)]
     LocalRoot(#[from] LocalRootError),
+    /// A root in AWS KMS.
+    #[error("the root {root} cannot be opened")]
+    AwsKms {
+        /// Its name.
+        root: RootName,
+        /// What is wrong with its settings.
+        #[source]
+        source: AwsKmsRootError,
+    },
     /// A part that the configuration knows and this build does not have yet.
     #[error("this build does not have that root or store yet")]
     NotYet,
@@ -99,6 +109,7 @@ impl StartError {
             Self::Telemetry(_)
             | Self::Memory(_)
             | Self::LocalRoot(_)
+            | Self::AwsKms { .. }
             | Self::Callers(_)
             | Self::NoSuchRoot { .. }
             | Self::Listen(ListenError::NotLoopback { .. } | ListenError::NoGroup { .. }) => true,

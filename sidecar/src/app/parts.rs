@@ -7,7 +7,9 @@ use crate::clock::SystemClock;
 use crate::config::{Config, LocalRootSettings, RootKind, StoreSettings};
 use crate::keyring::Roots;
 use crate::root::Root;
+use crate::root::aws_kms::AwsKmsRoot;
 use crate::root::local::LocalRoot;
+use crate::root::retrying::{Patience, RetryingRoot};
 use crate::secret::Arena;
 use crate::store::KeyStore;
 use crate::store::sqlite::SqliteStore;
@@ -16,13 +18,27 @@ use crate::store::sqlite::SqliteStore;
 pub(super) async fn open_roots(
     config: &Config,
     arena: &Arena,
-    _clock: &Arc<SystemClock>,
+    clock: &Arc<SystemClock>,
 ) -> Result<Roots, StartError> {
+    let patience = Patience {
+        attempt_timeout: config.root.attempt_timeout,
+        call_timeout: config.root.call_timeout,
+        retry_interval: config.root.retry_interval,
+    };
+    let patiently = |root: Arc<dyn Root>| -> Arc<dyn Root> {
+        Arc::new(RetryingRoot::new(root, patience, Arc::clone(clock) as _))
+    };
     let mut roots: Vec<Arc<dyn Root>> = Vec::new();
     for kind in &config.root.roots {
         roots.push(match kind {
             RootKind::Local(settings) => Arc::new(open_local(settings, arena)?),
-            RootKind::AwsKms(_) | RootKind::Vault(_) => return Err(StartError::NotYet),
+            RootKind::AwsKms(settings) => {
+                let opened = AwsKmsRoot::open(settings, patience.attempt_timeout, arena).await;
+                let root = opened
+                    .map_err(|source| StartError::AwsKms { root: settings.name.clone(), source })?;
+                patiently(Arc::new(root))
+            }
+            RootKind::Vault(_) => return Err(StartError::NotYet),
         });
     }
     Ok(Roots::new(roots))

@@ -4,7 +4,12 @@
 //! test that stops, restarts or breaks its server starts one for itself.
 
 mod fault_proxy;
+mod kms_stand_in;
 mod leash;
+mod moto;
+mod plain_http;
 
 pub use fault_proxy::{Fault, FaultProxy};
+pub use kms_stand_in::{Answer, KmsStandIn, Seen};
 pub use leash::Leash;
+pub use moto::MotoServer;
