@@ -25,4 +25,5 @@ mod papers;
 mod pieces;
 mod pressure;
 mod records;
+mod roots;
 mod streams;

@@ -17,7 +17,7 @@ use crate::names::KeyRef;
 use crate::store::{KeyRecord, VersionChange, VersionState};
 
 /// Calls of the store or the root that run at once.
-pub(super) const CONCURRENT_MAX: usize = 16;
+pub(super) const CONCURRENT_MAX: usize = 32;
 /// All keys in the store are looked over for what is due this often.
 const LOOK_OVER_EVERY: Duration = Duration::from_secs(60);
 /// Rechecks at the root are waited for this long.
