@@ -24,7 +24,7 @@ pub use error::StartError;
 use parts::{open_roots, open_store};
 pub use roots::{RootReport, change_roots, survey_roots};
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Now, SystemClock};
 use crate::config::{CallerSettings, Config, Credential, LogFormat};
 use crate::error_chain::error_chain;
 use crate::http::{
@@ -32,7 +32,9 @@ use crate::http::{
 };
 use crate::keyring::{Keyring, KeyringSettings, Probed};
 use crate::limits::{LimitSizes, Limits};
+use crate::names::KeyName;
 use crate::policy::Rules;
+use crate::root::RootError;
 use crate::secret::Arena;
 use crate::service::Service;
 use crate::store::KeyStore;
@@ -93,7 +95,7 @@ impl Sidecar {
         let store = open_store(&config.store).await?;
         let keyring = Keyring::new(keyring_settings(config), roots, Arc::clone(&store), arena);
         let started = async {
-            prove_roots(&keyring, &*store).await?;
+            prove_roots(&keyring, &*store, &config.cache.preload).await?;
             let preload = &config.cache.preload;
             let warm = keyring.preload(preload, clock.now()).await;
             warm.map_err(|(name, source)| StartError::Preload { name, source })?;
@@ -112,7 +114,12 @@ impl Sidecar {
         let limits = Limits::new(limit_sizes(config));
         let service = Service::new(Rules::new(rules), limits, keyring, clock);
         let api = Arc::new(Api::new(service, callers, http_settings(config)));
-        tasks.push(tokio::spawn(maintain(Arc::clone(&api))));
+        let parts = || Arc::clone(&api);
+        tasks
+            .push(tokio::spawn(maintain(parts(), async |keyring, now| keyring.refresh(now).await)));
+        tasks
+            .push(tokio::spawn(maintain(parts(), async |keyring, now| keyring.recheck(now).await)));
+        tasks.push(tokio::spawn(maintain(parts(), async |keyring, now| keyring.do_due(now).await)));
         tasks.push(tokio::spawn(watch_store(Arc::clone(&api))));
         tasks.push(tokio::spawn(follow_store(Arc::clone(&api))));
         tasks.push(tokio::spawn(housekeep(Arc::clone(&api), metrics)));
@@ -168,14 +175,13 @@ impl Sidecar {
     }
 }
 
-/// Calls the keyring's maintenance on a timer.
-async fn maintain(api: Arc<Api>) {
+/// Calls a part of the keyring's maintenance on a timer.
+async fn maintain(api: Arc<Api>, part: impl AsyncFn(&Keyring, Now)) {
     let mut timer = tokio::time::interval(MAINTAIN_EVERY);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         timer.tick().await;
-        let service = api.service();
-        service.keyring().maintain(service.now()).await;
+        part(api.service().keyring(), api.service().now()).await;
     }
 }
 
@@ -197,8 +203,12 @@ async fn follow_store(api: Arc<Api>) {
 
 /// Finds out whether the roots open the store, and says what is wrong with those that do not serve. One that serves
 /// is enough.
-async fn prove_roots(keyring: &Keyring, store: &dyn KeyStore) -> Result<(), StartError> {
-    let (checked, probed) = tokio::join!(keyring.check_roots(), keyring.probe_root());
+async fn prove_roots(
+    keyring: &Keyring,
+    store: &dyn KeyStore,
+    preload: &[KeyName],
+) -> Result<(), StartError> {
+    let (checked, probed) = tokio::join!(keyring.check_roots(), keyring.probe_root(preload));
     let mut refusal = None;
     let mut serves = false;
     for (root, checked) in checked {
@@ -212,6 +222,8 @@ async fn prove_roots(keyring: &Keyring, store: &dyn KeyStore) -> Result<(), Star
                 serves = true;
                 notes.iter().for_each(|note| tracing::warn!(root = %name, kind, "{note}"));
             }
+            // It would wrap every new version, and must not.
+            Err(error @ RootError::Unusable { .. }) => return Err(StartError::Root(error)),
             Err(error) => {
                 tracing::error!(root = %name, error = error_chain(&error), "a root cannot be used");
                 refusal = refusal.or(Some(error));

@@ -2,7 +2,7 @@
 //!
 //! Depends on [`crate::config`] for where the sidecar is, on [`crate::names`], and on the running sidecar's HTTP
 //! API for everything else: a client command never opens a store, a root or a key. Only `serve` and `dev` run a
-//! sidecar. Only [`output`] writes to the terminal, and a token comes out of a file, never out of an argument.
+//! sidecar; only they, `root` and `store` open roots or stores. Only [`output`] writes to the terminal, and a token comes out of a file, never out of an argument.
 
 mod bench;
 mod client;

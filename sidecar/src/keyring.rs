@@ -19,10 +19,10 @@ mod lifecycle;
 mod load;
 mod maintenance;
 mod probe;
-mod refusals;
 mod root_change;
 mod roots;
 mod rotation;
+mod setbacks;
 mod status;
 mod usage;
 
@@ -34,13 +34,14 @@ pub use roots::{RootStatus, Roots};
 pub use status::{CachedKeyStatus, KeyringStatus};
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use cache::{Cache, CachedKey, CachedVersion, Purpose};
 use flight::Flights;
 use maintenance::Schedule;
-use refusals::Refusals;
+use setbacks::Setbacks;
 use usage::{Meter, Meters};
 
 use crate::clock::Now;
@@ -98,7 +99,9 @@ struct Shared {
     rotations: Flights<KeyRef, Result<(), KeyringError>>,
     /// The newest version of each key that this sidecar made.
     made_here: Mutex<HashMap<KeyId, KeyVersion>>,
-    refusals: Refusals,
+    setbacks: Setbacks,
+    /// How often the store has told of a change.
+    news: AtomicU64,
     meters: Meters,
     schedule: Schedule,
     /// What the store said when it was last asked.
@@ -195,7 +198,8 @@ impl Keyring {
             unwraps: Flights::default(),
             rotations: Flights::default(),
             made_here: Mutex::default(),
-            refusals: Refusals::default(),
+            setbacks: Setbacks::default(),
+            news: AtomicU64::new(0),
             meters: Meters::default(),
             schedule: Schedule::default(),
             store_problem: Mutex::default(),
@@ -218,17 +222,13 @@ impl Keyring {
     ) -> Result<SealingKey, KeyringError> {
         let name = permitted_key(permit, &[Action::Encrypt, Action::Rewrap])?;
         let lookup = KeyLookup::Name(name.clone());
+        // A rewrap is for the newest version and no other: who has one done may destroy the old one next.
+        let mut another_may_do = permit.action() == Action::Encrypt;
         for _ in 0..USED_UP_MAX {
             let key = self.key(&lookup, Purpose::Encrypt, now).await?;
-            let primary = self.version(&key, key.record.primary, Purpose::Encrypt, now).await;
-            let version = match &primary {
-                Ok(version) => Arc::clone(version),
-                // Rotated elsewhere while no root answers here: the version before serves within its bound.
-                Err(error) if error.may_pass() => match self.sealing_in_memory(&key, now) {
-                    Some(version) => version,
-                    None => return Err(error.clone()),
-                },
-                Err(error) => return Err(error.clone()),
+            let version = match self.in_place_of_the_primary(&key, now).filter(|_| another_may_do) {
+                Some(version) => version,
+                None => self.version(&key, key.record.primary, Purpose::Encrypt, now).await?,
             };
             let settings = &key.record.settings;
             if messages > settings.messages_max || bytes > settings.bytes_max {
@@ -239,7 +239,10 @@ impl Keyring {
                 let (data_key, meter) = (Arc::clone(&version.data_key), Arc::clone(&version.meter));
                 return Ok(SealingKey { data_key, key, meter });
             }
-            primary?;
+            if version.data_key.key().version != key.record.primary {
+                another_may_do = false;
+                continue;
+            }
             tracing::info!(key = %name, version = %key.record.primary, "usage limit reached: rotating");
             self.rotate_from(&key.record, now).await?;
         }

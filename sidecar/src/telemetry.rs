@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_util::MetricKindMask;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{FilterFn, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, filter};
 
 /// Upper bounds of the duration buckets, in seconds: from 25 µs, doubling, to beyond 10 s.
 const DURATION_BUCKETS: [f64; 20] = [
@@ -22,6 +25,11 @@ pub const UPKEEP_EVERY: Duration = Duration::from_secs(2);
 
 /// A gauge that is not set for this long is no longer shown.
 const GAUGE_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// Libraries that carry tokens, credentials or bodies, by the beginning of their targets. What they say below `info` is
+/// for their authors: it is never shown, whatever `log.filter` says.
+const QUIET: [&str; 10] =
+    ["aws_", "h2", "hyper", "log", "reqwest", "rustify", "rustls", "sqlx", "tower", "vaultrs"];
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +48,7 @@ pub enum Format {
 pub enum TelemetryError {
     /// The filter does not parse.
     #[error("log.filter is not a filter: write `info`, or `warn,keypod=debug`")]
-    Filter(#[source] tracing_subscriber::filter::ParseError),
+    Filter(#[source] filter::ParseError),
     /// There is a log already.
     #[error("the log is set up already")]
     Log(#[source] TryInitError),
@@ -63,10 +71,21 @@ pub fn start_log(format: Format, filter: &str) -> Result<(), TelemetryError> {
         Format::Json => false,
     };
     if pretty {
-        log.with_ansi(terminal).with_target(false).finish().try_init().map_err(TelemetryError::Log)
+        let log = log.with_ansi(terminal).with_target(false).finish();
+        log.with(quiet_libraries()).try_init().map_err(TelemetryError::Log)
     } else {
-        log.json().flatten_event(true).finish().try_init().map_err(TelemetryError::Log)
+        let log = log.json().flatten_event(true).finish();
+        log.with(quiet_libraries()).try_init().map_err(TelemetryError::Log)
     }
+}
+
+fn quiet_libraries() -> FilterFn<impl Fn(&tracing::Metadata<'_>) -> bool> {
+    filter_fn(|metadata| is_shown(metadata.target(), *metadata.level()))
+        .with_max_level_hint(LevelFilter::TRACE)
+}
+
+fn is_shown(target: &str, level: tracing::Level) -> bool {
+    level <= tracing::Level::INFO || !QUIET.iter().any(|quiet| target.starts_with(quiet))
 }
 
 /// Keeps metrics for this process.
@@ -80,4 +99,22 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
         .idle_timeout(MetricKindMask::GAUGE, Some(GAUGE_IDLE_MAX))
         .set_buckets_for_metric(suffix, &DURATION_BUCKETS);
     builder.and_then(PrometheusBuilder::install_recorder).map_err(TelemetryError::Metrics)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn libraries_that_carry_secrets_never_show_more_than_what_is_for_operators() {
+        for target in
+            ["aws_sigv4::http_request", "rustify::client", "hyper_util::client", "sqlx::query"]
+        {
+            assert!(!is_shown(target, Level::TRACE) && !is_shown(target, Level::DEBUG), "{target}");
+            assert!(is_shown(target, Level::INFO) && is_shown(target, Level::ERROR), "{target}");
+        }
+        assert!(is_shown("keypod::keyring::load", Level::TRACE));
+    }
 }

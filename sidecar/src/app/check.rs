@@ -1,5 +1,5 @@
 //! `serve --check`: opens everything that the configuration names, except listeners, and says of each part whether it
-//! can be reached. It does not stop at the first that cannot, and changes nothing.
+//! can be reached. It does not stop at the first that cannot. Like a start, it makes an SQLite file that is not there.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::error_chain::error_chain;
 use crate::keyring::{Keyring, Probed};
+use crate::names::KeyName;
 use crate::root::{RootDescription, RootError};
 use crate::secret::Arena;
 use crate::store::{KeyStore, StoreError};
@@ -60,7 +61,7 @@ impl Checked {
         }
     }
 
-    async fn store(&mut self, store: &dyn KeyStore, keyring: &Keyring) {
+    async fn store(&mut self, store: &dyn KeyStore, keyring: &Keyring, preload: &[KeyName]) {
         let keys = match store.list_keys().await {
             Ok(keys) => keys.len(),
             Err(error) => return self.wrong("store", &error),
@@ -69,7 +70,7 @@ impl Checked {
         if let Err(error) = store.check().await {
             self.wrong("store", &error);
         }
-        match keyring.probe_root().await {
+        match keyring.probe_root(preload).await {
             Ok(Probed::Opens) => self.well("store", "the roots open its keys"),
             Ok(Probed::Empty) => {}
             Err(error) => self.wrong("store", &StartError::of_probe(error, store)),
@@ -97,7 +98,7 @@ pub async fn check(config: &Config) -> Result<Checked, StartError> {
         Ok(store) => {
             let settings = keyring_settings(config);
             let keyring = Keyring::new(settings, roots, Arc::clone(&store), arena);
-            checked.store(&*store, &keyring).await;
+            checked.store(&*store, &keyring, &config.cache.preload).await;
             store.close().await;
         }
         Err(StartError::Store { source: StoreError::InUse { reason }, .. }) => {

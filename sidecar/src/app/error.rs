@@ -36,7 +36,7 @@ pub enum StartError {
     #[error("this build does not have that root or store yet")]
     NotYet,
     /// There is no such root in the configuration.
-    #[error("there is no root {name} in the configuration, which has {known}: add it to [root]")]
+    #[error("there is no root {name}; there are {known}: name one of them, or add it to [root]")]
     NoSuchRoot {
         /// Which.
         name: RootName,
@@ -93,6 +93,14 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// A root was named that there is not.
+    pub(super) fn no_such_root(name: &RootName, known: impl Iterator<Item = RootName>) -> Self {
+        let mut known: Vec<_> = known.map(|name| name.to_string()).collect();
+        known.sort();
+        known.dedup();
+        Self::NoSuchRoot { name: name.clone(), known: known.join(", ") }
+    }
+
     /// What it means for a start that the keys of `store` did not open.
     pub(super) fn of_probe(error: KeyringError, store: &dyn KeyStore) -> Self {
         let place = store.place();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::StartError;
 use super::parts::{open_roots, open_store};
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, RootKind};
 use crate::keyring::{RootChange, RootChanger, RootSurvey, RootsChanged};
 use crate::names::RootName;
 use crate::root::{RootDescription, RootError};
@@ -45,15 +45,22 @@ pub async fn change_roots(
     dry_run: bool,
     seen: impl Fn(&RootsChanged),
 ) -> Result<RootsChanged, StartError> {
-    if let Some(add) = &change.add
-        && !config.root.roots.iter().any(|root| root.name() == *add)
-    {
-        let known = config.root.roots.iter().map(|root| root.name().to_string());
-        let known = known.collect::<Vec<_>>().join(", ");
-        return Err(StartError::NoSuchRoot { name: add.clone(), known });
+    let known = || config.root.roots.iter().map(RootKind::name);
+    if let Some(root) = change.wraps().filter(|root| !known().any(|name| name == **root)) {
+        return Err(StartError::no_such_root(root, known()));
     }
     let arena = Arena::new(config.memory_require)?;
     let (changer, store) = open(config, &arena).await?;
+    let survey = match changer.survey().await {
+        Ok(survey) => survey,
+        Err(error) => return closing(&*store, Err(error)).await,
+    };
+    let wrapped = || survey.wrapped.iter().map(|(name, _)| name.clone());
+    let unknown = |root: &&RootName| !known().chain(wrapped()).any(|name| name == **root);
+    if let Some(root) = change.removes().filter(unknown) {
+        store.close().await;
+        return Err(StartError::no_such_root(root, known().chain(wrapped())));
+    }
     closing(&*store, changer.apply(change, dry_run, seen).await).await
 }
 

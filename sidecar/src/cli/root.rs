@@ -85,18 +85,10 @@ pub(super) fn run(args: RootArgs) -> anyhow::Result<()> {
     let json = args.json;
     let (change, dry_run) = match args.command {
         RootCommand::List => return list(config, json),
-        RootCommand::Add { name, dry_run } => {
-            (RootChange { add: Some(name), renew: false, remove: None }, dry_run)
-        }
-        RootCommand::Remove { name, dry_run } => {
-            (RootChange { add: None, renew: false, remove: Some(name) }, dry_run)
-        }
-        RootCommand::Rewrap { from, to, dry_run } if from == to => {
-            (RootChange { add: Some(to), renew: true, remove: None }, dry_run)
-        }
-        RootCommand::Rewrap { from, to, dry_run } => {
-            (RootChange { add: Some(to), renew: false, remove: Some(from) }, dry_run)
-        }
+        RootCommand::Add { name, dry_run } => (RootChange::Add(name), dry_run),
+        RootCommand::Remove { name, dry_run } => (RootChange::Remove(name), dry_run),
+        RootCommand::Rewrap { from, to, dry_run } if from == to => (RootChange::Renew(to), dry_run),
+        RootCommand::Rewrap { from, to, dry_run } => (RootChange::Move(from, to), dry_run),
     };
     let changed = runtime::run_here(async {
         let bar = progress();

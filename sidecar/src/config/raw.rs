@@ -118,7 +118,7 @@ impl RawConfig {
         check_keys(&self.keys)?;
         Ok(Config {
             listen: self.listen.check()?,
-            root: self.root.check()?,
+            root: self.root.check(&self.cache)?,
             store: self.store.check()?,
             cache: self.cache,
             keys: self.keys,

@@ -136,7 +136,8 @@ impl Health {
         }
         for root in &status.roots {
             let name = &root.root.name;
-            let problem = root.problem.as_deref().unwrap_or("ok");
+            // What exactly is for who has a credential: this listener may be reached by anybody.
+            let problem = if root.problem.is_none() { "ok" } else { "does not serve" };
             let (unwraps, failed) = (root.unwraps, root.unwrap_failures);
             let _ = writeln!(report, "root {name}: {problem}; {unwraps} unwraps, {failed} failed");
         }
@@ -178,8 +179,8 @@ fn show_keyring(status: &KeyringStatus) {
     counter!("keypod_store_lookup_failures_total").absolute(status.lookup_failures);
     for root in &status.roots {
         let label = [("root", root.root.name.to_string())];
-        counter!("keypod_root_calls_total", &label).absolute(root.unwraps);
-        counter!("keypod_root_call_failures_total", &label).absolute(root.unwrap_failures);
+        counter!("keypod_root_asked_total", &label).absolute(root.unwraps);
+        counter!("keypod_root_refused_total", &label).absolute(root.unwrap_failures);
         gauge!("keypod_root_serves", &label).set(if root.problem.is_none() { 1.0 } else { 0.0 });
     }
     gauge!("keypod_memory_protection", "kind" => status.protection.as_str()).set(1.0);

@@ -77,7 +77,7 @@ impl Due {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 
-    fn time(&self) -> Instant {
+    pub(super) fn time(&self) -> Instant {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -219,7 +219,7 @@ impl Cache {
         tables.versions.retain(|key_ref, _| key_ref.id != id);
     }
 
-    /// Drops what was not used for `idle`, except the newest versions of the keys that are `pinned`, and what is
+    /// Drops what was not used for `idle`, except the newest versions in memory of the keys that are `pinned`, and what is
     /// older than `stale_max` and so serves nobody.
     pub(super) fn evict(
         &self,
@@ -231,10 +231,15 @@ impl Cache {
         let mut tables = self.write();
         let Tables { names, keys, versions } = &mut *tables;
         let before = versions.len();
+        // Of a pinned key the newest version in memory: the primary one, or what seals in its place.
+        let mut newest = HashMap::new();
+        for key_ref in versions.keys() {
+            let version = newest.entry(key_ref.id).or_insert(key_ref.version);
+            *version = key_ref.version.max(*version);
+        }
         let is_pinned = |key_ref: &KeyRef| {
-            keys.get(&key_ref.id).is_some_and(|key| {
-                key.record.primary == key_ref.version && pinned.contains(&key.record.name)
-            })
+            newest.get(&key_ref.id) == Some(&key_ref.version)
+                && keys.get(&key_ref.id).is_some_and(|key| pinned.contains(&key.record.name))
         };
         versions.retain(|key_ref, version| {
             let in_use = now.since(version.used.last()) < idle || is_pinned(key_ref);

@@ -45,6 +45,14 @@ where
         landed.clone()
     }
 
+    /// Has the flight for `key` under way, and waits for nothing.
+    pub(super) fn begin<F>(&self, key: K, start: impl FnOnce() -> F)
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
+        drop(self.board(key, start));
+    }
+
     fn board<F>(&self, key: K, start: impl FnOnce() -> F) -> Waiting<V>
     where
         F: Future<Output = V> + Send + 'static,

@@ -1,14 +1,16 @@
 //! Reads rows again as the store tells of changes by other sidecars, so that a rotation or a disabled version is seen at
 //! once and not at the next refresh. A store that tells of nothing, or is away, costs no more than that refresh.
 
+use std::sync::atomic::Ordering;
+
 use futures_util::{StreamExt, stream};
 
-use super::cache::Purpose;
+use super::cache::CachedKey;
 use super::maintenance::CONCURRENT_MAX;
 use super::{KeyLookup, Keyring};
 use crate::clock::{Clock, Now};
-use crate::names::KeyId;
-use crate::store::StoreEvent;
+use crate::names::{KeyId, KeyRef};
+use crate::store::{StoreEvent, VersionState};
 
 impl Keyring {
     /// Heeds what the store tells of, until the store is closed.
@@ -16,6 +18,7 @@ impl Keyring {
         let events = self.0.store.watch();
         events
             .for_each_concurrent(CONCURRENT_MAX, |event| async move {
+                self.0.news.fetch_add(1, Ordering::SeqCst);
                 match event {
                     StoreEvent::Changed(id) => self.read_again(id, clock.now()).await,
                     StoreEvent::Resumed => self.read_all_again(clock.now()).await,
@@ -28,10 +31,24 @@ impl Keyring {
     async fn read_again(&self, id: KeyId, now: Now) {
         let lookup = KeyLookup::Id(id);
         let Some(known) = self.0.cache.key(&lookup) else { return };
-        // What goes wrong is in the log, and the refresh comes all the same.
-        let Ok(key) = self.look_up(lookup, now.monotonic, now).await else { return };
-        if key.record.primary > known.record.primary {
-            let _ = self.version(&key, key.record.primary, Purpose::Encrypt, now).await;
+        match self.look_up(lookup, now.monotonic, now).await {
+            Ok(key) => self.warm_new_primary(&known, &key, now),
+            // The next tick tries again.
+            Err(_) => known.refresh.put_off(now.monotonic),
+        }
+    }
+
+    /// Begins to unwrap a primary version that is new, if the one before is in memory: then it is in use here.
+    pub(super) fn warm_new_primary(&self, known: &CachedKey, key: &CachedKey, now: Now) {
+        let id = key.record.id;
+        let before = KeyRef { id, version: known.record.primary };
+        let primary = KeyRef { id, version: key.record.primary };
+        if let Some(record) = key.record.version(primary.version)
+            && primary.version > before.version
+            && record.state == VersionState::Enabled
+            && self.0.cache.version(before).is_some()
+        {
+            self.begin_unwrap(primary, record, now);
         }
     }
 

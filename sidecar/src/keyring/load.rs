@@ -4,6 +4,7 @@
 //! load and gets its error. Plaintext never comes near this branch.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::cache::{CachedKey, CachedVersion, Counters, Due, LastUse, Purpose};
@@ -75,26 +76,55 @@ impl Keyring {
             return Ok(cached);
         }
         Counters::count(&self.0.cache.counters.misses);
-        if let Some(refusal) = self.0.refusals.of(key_ref, now) {
-            return Err(refusal);
+        match self.0.setbacks.of(key_ref, record, now) {
+            Some(refusal) if refusal.ends_the_key() => return Err(refusal),
+            _ => {}
         }
         self.unwrap_version(key_ref, record, not_before(now, bound), now).await
     }
 
-    /// The newest version of `key` that is in memory and may still seal: for when its primary one cannot be had for now.
-    pub(super) fn sealing_in_memory(
+    /// The version that seals while the primary one is not in memory: the newest that is, and that still may. The unwrap
+    /// of the primary one begins beside, and nobody waits for it: after a rotation elsewhere a root that hangs holds
+    /// up no traffic. `None` if the primary one is in memory, may not seal, or was refused.
+    pub(super) fn in_place_of_the_primary(
         &self,
         key: &CachedKey,
         now: Now,
     ) -> Option<Arc<CachedVersion>> {
-        let bound = self.0.stale_max(Purpose::Encrypt);
+        let primary = key.record.version(key.record.primary)?;
+        let primary_ref = KeyRef { id: key.record.id, version: key.record.primary };
+        if primary.state != VersionState::Enabled || self.fresh(primary_ref, now).is_some() {
+            return None;
+        }
         let enabled = key.record.versions.iter().rev();
         let mut enabled = enabled.filter(|version| version.state == VersionState::Enabled);
-        enabled.find_map(|record| {
-            let key_ref = KeyRef { id: key.record.id, version: record.version };
-            let cached = self.0.cache.version(key_ref)?;
-            (now.since(cached.unwrapped_at) <= bound).then_some(cached)
-        })
+        let of = |record: &VersionRecord| KeyRef { id: key.record.id, version: record.version };
+        let older = enabled.find_map(|record| self.fresh(of(record), now))?;
+        match self.0.setbacks.of(primary_ref, primary, now) {
+            None => self.begin_unwrap(primary_ref, primary, now),
+            Some(setback) if setback.may_pass() => {}
+            Some(_) => return None,
+        }
+        older.used.touch(now);
+        Counters::count(&self.0.cache.counters.hits);
+        Some(older)
+    }
+
+    /// A version in memory that may still seal.
+    fn fresh(&self, key_ref: KeyRef, now: Now) -> Option<Arc<CachedVersion>> {
+        let cached = self.0.cache.version(key_ref)?;
+        (now.since(cached.unwrapped_at) <= self.0.stale_max(Purpose::Encrypt)).then_some(cached)
+    }
+
+    /// Has a version unwrapped with nobody waiting for it.
+    pub(super) fn begin_unwrap(&self, key_ref: KeyRef, record: &VersionRecord, now: Now) {
+        let (shared, record) = (Arc::clone(&self.0), record.clone());
+        self.0.unwraps.begin(key_ref, move || async move {
+            match shared.cache.version(key_ref) {
+                Some(version) if version.unwrapped_at >= now.monotonic => Ok(version),
+                _ => shared.unwrap_now(key_ref, &record, now).await,
+            }
+        });
     }
 
     /// Reads the key's row from the store, unless a row looked at since `not_before` is there by then.
@@ -170,13 +200,14 @@ impl Shared {
     ) -> Result<Arc<CachedKey>, KeyringError> {
         Counters::count(&self.cache.counters.lookups);
         let look = self.cache.next_look();
+        let heard = self.news.load(Ordering::SeqCst);
         let found = match lookup {
             KeyLookup::Name(name) => self.store.key_by_name(name).await,
             KeyLookup::Id(id) => self.store.key_by_id(*id).await,
         };
         let record = found.inspect_err(|error| {
             Counters::count(&self.cache.counters.lookup_failures);
-            tracing::warn!(error = %error, "a key could not be looked up in the store");
+            tracing::debug!(?lookup, error = %error, "a key could not be looked up in the store");
         })?;
         let Some(record) = record else {
             if let Some(known) = self.cache.key(lookup) {
@@ -185,38 +216,67 @@ impl Shared {
             }
             return Err(KeyringError::NoSuchKey);
         };
+        // Told of a change while this look was under way: it may have read what was before.
+        let wait = match self.news.load(Ordering::SeqCst) == heard {
+            true => jittered(self.settings.refresh_after),
+            false => Duration::ZERO,
+        };
         Ok(self.cache.put_key(CachedKey {
             record,
             look,
             looked_at: now.monotonic,
-            refresh: Due::at(now.monotonic + jittered(self.settings.refresh_after)),
+            refresh: Due::at(now.monotonic + wait),
             used: LastUse::at(now),
         }))
     }
 
+    /// Unwraps a version as `record` has it. A refusal counts only for a row that is still so: one that was moved to
+    /// another root since is tried as it is now.
     async fn unwrap_now(
         &self,
         key_ref: KeyRef,
         record: &VersionRecord,
         now: Now,
     ) -> Result<Arc<CachedVersion>, KeyringError> {
-        Counters::count(&self.cache.counters.unwraps);
-        match self.unwrap_secret(key_ref, record).await {
-            Ok(secret) => self.keep(key_ref, &secret, now),
-            Err(error) => {
-                Counters::count(&self.cache.counters.unwrap_failures);
-                if error.ends_the_key() {
-                    self.cache.drop_version(key_ref);
-                    let until = now.monotonic + jittered(self.settings.retry_interval);
-                    self.refusals.note(key_ref, error.clone(), until);
-                    tracing::warn!(
-                        key_id = %key_ref.id, version = %key_ref.version,
-                        error = error_chain(&error), "a key version was refused: it is wiped"
-                    );
-                }
-                Err(error)
-            }
+        let error = match self.unwrap_as(key_ref, record, now).await {
+            Err(error) => error,
+            done => return done,
+        };
+        let until = now.monotonic + jittered(self.settings.retry_interval);
+        if !error.ends_the_key() {
+            self.setbacks.note(key_ref, record, error.clone(), until);
+            return Err(error);
         }
+        let current = self.look_up_now(&KeyLookup::Id(key_ref.id), now).await;
+        let current = current.ok().and_then(|key| key.record.version(key_ref.version).cloned());
+        let (record, error) = match current.filter(|found| found.wrappings != record.wrappings) {
+            None => (record.clone(), error),
+            Some(found) => match self.unwrap_as(key_ref, &found, now).await {
+                Err(error) if error.ends_the_key() => (found, error),
+                done => return done,
+            },
+        };
+        self.cache.drop_version(key_ref);
+        tracing::warn!(
+            key_id = %key_ref.id, version = %key_ref.version,
+            error = error_chain(&error), "a key version was refused: it is wiped"
+        );
+        self.setbacks.note(key_ref, &record, error.clone(), until);
+        Err(error)
+    }
+
+    async fn unwrap_as(
+        &self,
+        key_ref: KeyRef,
+        record: &VersionRecord,
+        now: Now,
+    ) -> Result<Arc<CachedVersion>, KeyringError> {
+        Counters::count(&self.cache.counters.unwraps);
+        let unwrapped = self.unwrap_secret(key_ref, record).await;
+        if unwrapped.is_err() {
+            Counters::count(&self.cache.counters.unwrap_failures);
+        }
+        self.keep(key_ref, &unwrapped?, now)
     }
 
     /// Derives the data key from a version's secret and caches it.
@@ -231,7 +291,7 @@ impl Shared {
             Some(known) => known.used.carry(),
             None => LastUse::at(now),
         };
-        self.refusals.forget(key_ref);
+        self.setbacks.forget(key_ref);
         let version = CachedVersion {
             data_key: Arc::new(data_key),
             unwrapped_at: now.monotonic,

@@ -1,7 +1,6 @@
 //! What the keyring does by itself, with no request waiting: refreshes, rechecks, evictions, and what is due.
 //!
-//! [`Keyring::maintain`] does whatever is due at the time it is given; `app.rs` calls it on a timer, tests with
-//! a manual clock. A refresh that fails is tried again soon and changes no bound.
+//! Each function does whatever is due at the time it is given; `app.rs` calls them on timers, tests with a manual clock. A refresh that fails is tried again soon and changes no bound.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -70,17 +69,42 @@ fn jumped(last: Now, now: Now) -> bool {
 }
 
 impl Keyring {
-    /// Does what is due at `now`: refreshes rows, unwraps again, evicts, rotates by period, destroys.
+    /// Does all that is due at `now`: what [`Keyring::refresh`], [`Keyring::recheck`] and [`Keyring::do_due`] do. A
+    /// sidecar calls those three apart from each other, so that a root or a store that hangs in one holds up no other.
     pub async fn maintain(&self, now: Now) {
-        let due = self.0.schedule.tick(now);
-        self.refresh_rows(now).await;
+        self.refresh(now).await;
+        self.recheck(now).await;
+        self.do_due(now).await;
+    }
+
+    /// Reads the rows again whose time has come.
+    pub async fn refresh(&self, now: Now) {
+        let due = self.0.cache.keys().into_iter().filter(|key| key.refresh.is_now(now));
+        stream::iter(due)
+            .for_each_concurrent(CONCURRENT_MAX, |key| async move {
+                let lookup = KeyLookup::Id(key.record.id);
+                match self.look_up(lookup, now.monotonic, now).await {
+                    Ok(read) => self.warm_new_primary(&key, &read, now),
+                    Err(_) => key.refresh.put_off(self.retry_at(now)),
+                }
+            })
+            .await;
+    }
+
+    /// Unwraps the versions again whose time has come, and evicts.
+    pub async fn recheck(&self, now: Now) {
         // The unwraps go on by themselves: a root that does not answer must not keep the rest from its turn.
         let _ = tokio::time::timeout(RECHECK_WAIT_MAX, self.recheck_root(now)).await;
         let settings = &self.0.settings;
         let stale_max = settings.encrypt_stale_max.max(settings.decrypt_stale_max);
         let pinned = self.0.pinned.get_or_init(HashSet::new);
         self.0.cache.evict(settings.idle_evict, stale_max, pinned, now);
-        self.0.refusals.prune(now);
+        self.0.setbacks.prune(now);
+    }
+
+    /// Rotates by period, destroys what is to be destroyed, and has the preloaded keys in memory.
+    pub async fn do_due(&self, now: Now) {
+        let due = self.0.schedule.tick(now);
         if due.look_over {
             self.look_over(due.destroy, now).await;
             self.warm_pinned(now).await;
@@ -97,22 +121,10 @@ impl Keyring {
         }
     }
 
-    async fn refresh_rows(&self, now: Now) {
-        let due = self.0.cache.keys().into_iter().filter(|key| key.refresh.is_now(now));
-        stream::iter(due)
-            .for_each_concurrent(CONCURRENT_MAX, |key| async move {
-                let lookup = KeyLookup::Id(key.record.id);
-                // What went wrong is in the log.
-                if self.look_up(lookup, now.monotonic, now).await.is_err() {
-                    key.refresh.put_off(self.retry_at(now));
-                }
-            })
-            .await;
-    }
-
     async fn recheck_root(&self, now: Now) {
         let due = self.0.cache.versions().into_iter();
-        let due = due.filter(|(_, version)| version.recheck.is_now(now));
+        let mut due: Vec<_> = due.filter(|(_, version)| version.recheck.is_now(now)).collect();
+        due.sort_by_key(|(_, version)| version.recheck.time());
         stream::iter(due)
             .for_each_concurrent(CONCURRENT_MAX, |(key_ref, version)| async move {
                 let key = self.0.cache.key(&KeyLookup::Id(key_ref.id));

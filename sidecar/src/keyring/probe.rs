@@ -2,7 +2,7 @@
 //! before a request.
 
 use super::{Keyring, KeyringError};
-use crate::names::KeyRef;
+use crate::names::{KeyName, KeyRef};
 use crate::root::{RootDescription, RootError};
 use crate::store::VersionState;
 
@@ -19,15 +19,17 @@ pub enum Probed {
 }
 
 impl Keyring {
-    /// Unwraps the newest version of a few keys, until one opens.
+    /// Unwraps the newest version of a few keys, those named `first` before others, until one opens.
     ///
     /// # Errors
     /// Why none of them opened: [`KeyringError::Root`] with [`RootError::Corrupt`], [`KeyringError::NotWrapped`] or
     /// [`KeyringError::WrappedElsewhere`] if other roots wrapped them; [`KeyringError::Root`] with another cause if a
     /// root is away or refuses; [`KeyringError::Store`] if the store cannot be read.
-    pub async fn probe_root(&self) -> Result<Probed, KeyringError> {
+    pub async fn probe_root(&self, first: &[KeyName]) -> Result<Probed, KeyringError> {
         let mut refusal = None;
-        for key in self.0.store.list_keys().await?.into_iter().take(KEYS_TRIED) {
+        let mut keys = self.0.store.list_keys().await?;
+        keys.sort_by_key(|key| !first.contains(&key.name));
+        for key in keys.into_iter().take(KEYS_TRIED) {
             let Some(record) = key.version(key.primary) else { continue };
             if record.state == VersionState::Destroyed {
                 continue;
@@ -35,7 +37,8 @@ impl Keyring {
             let key_ref = KeyRef { id: key.id, version: key.primary };
             match self.0.unwrap_secret(key_ref, record).await {
                 Ok(_secret) => return Ok(Probed::Opens),
-                Err(error) if error.says_another_root() => refusal = Some(error),
+                // A grant may be for some keys and not for others.
+                Err(error) if error.ends_the_key() => refusal = refusal.or(Some(error)),
                 Err(error) => return Err(error),
             }
         }

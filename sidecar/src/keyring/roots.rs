@@ -157,11 +157,17 @@ pub(super) fn listed<'a>(names: impl Iterator<Item = &'a RootName>) -> String {
     names.map(RootName::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// A refusal counts for more than a root that is away: of two refusals the first.
+/// What counts of two failures: a refusal, then a root that is away and might open it, then a damaged wrapping.
 fn worse(so_far: Option<KeyringError>, error: RootError) -> KeyringError {
+    let weight = |error: &KeyringError| match error {
+        error if error.may_pass() => 1,
+        error if error.says_another_root() => 0,
+        _ => 2,
+    };
+    let error = KeyringError::from(error);
     match so_far {
-        Some(refusal) if refusal.ends_the_key() => refusal,
-        _ => error.into(),
+        Some(known) if weight(&known) >= weight(&error) => known,
+        _ => error,
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::cache::CachedKey;
 use super::{KeyLookup, Keyring, KeyringError, Shared, permitted_key};
 use crate::clock::Now;
+use crate::error_chain::error_chain;
 use crate::names::{KeyRef, KeyVersion};
 use crate::policy::{Action, Permit};
 use crate::root::Binding;
@@ -81,7 +82,11 @@ impl Keyring {
                 let mut made_here = self.0.made_here.lock().unwrap_or_else(PoisonError::into_inner);
                 made_here.insert(record.id, next);
                 drop(made_here);
-                self.0.keep(key_ref, &secret, now)?;
+                // The row is there: whatever becomes of this copy, the rotation has happened.
+                if let Err(error) = self.0.keep(key_ref, &secret, now) {
+                    let error = error_chain(&error);
+                    tracing::warn!(key = %record.name, error, "a new version is not in memory");
+                }
                 tracing::info!(key = %record.name, version = %next, "rotated");
             }
             Err(StoreError::Conflict) => {

@@ -79,10 +79,13 @@ impl RetryingRoot {
         T: Send,
     {
         let Patience { call_timeout, .. } = self.patience;
-        match tokio::time::timeout(call_timeout, self.tries(start)).await {
-            Ok(done) => done,
-            Err(_) => Err(self.failed(self.silent(call_timeout))),
-        }
+        let Ok(place) = tokio::time::timeout(call_timeout, self.places.acquire()).await else {
+            // It says nothing of the root that others have not heard from it either.
+            return Err(self.silent(call_timeout));
+        };
+        let done = tokio::time::timeout(call_timeout, self.tries(start)).await;
+        drop(place);
+        done.unwrap_or_else(|_| Err(self.silent(call_timeout)))
     }
 
     async fn tries<T, F>(&self, start: impl Fn() -> F + Send + Sync) -> Result<T, RootError>
@@ -90,11 +93,10 @@ impl RetryingRoot {
         F: Future<Output = Result<T, RootError>> + Send,
         T: Send,
     {
-        let _place = self.places.acquire().await;
-        self.budget.deposit();
         let mut longest_wait = WAIT_FIRST;
         for tries_left in (0..TRIES_MAX).rev() {
-            let error = match self.one_try(&start).await {
+            let is_first = tries_left + 1 == TRIES_MAX;
+            let error = match self.one_try(&start, is_first).await {
                 Err(error) if passes(&error) => error,
                 done => return done,
             };
@@ -109,7 +111,11 @@ impl RetryingRoot {
         Err(self.silent(self.patience.call_timeout))
     }
 
-    async fn one_try<T, F>(&self, start: &(impl Fn() -> F + Send + Sync)) -> Result<T, RootError>
+    async fn one_try<T, F>(
+        &self,
+        start: &(impl Fn() -> F + Send + Sync),
+        is_first: bool,
+    ) -> Result<T, RootError>
     where
         F: Future<Output = Result<T, RootError>> + Send,
         T: Send,
@@ -118,6 +124,9 @@ impl RetryingRoot {
             let root = self.inner.describe().name;
             let retry_after = Some(broken.retry_after);
             return Err(RootError::Unavailable { root, reason: broken.reason, retry_after });
+        }
+        if is_first {
+            self.budget.deposit();
         }
         let attempt_timeout = self.patience.attempt_timeout;
         let done = match tokio::time::timeout(attempt_timeout, start()).await {
@@ -156,14 +165,14 @@ fn passes(error: &RootError) -> bool {
     matches!(error, RootError::Unavailable { .. } | RootError::Throttled { .. })
 }
 
-/// Full jitter: anything from nothing to `longest`; or what the root asks for, if that is known.
+/// Full jitter: anything from nothing to `longest`; after what the root asks for, if that is known.
 fn wait_before_retry(error: &RootError, longest: Duration) -> Duration {
     let (RootError::Unavailable { retry_after, .. } | RootError::Throttled { retry_after, .. }) =
         error
     else {
         return Duration::ZERO;
     };
-    retry_after.unwrap_or_else(|| longest.mul_f64(circuit::random_share()))
+    retry_after.unwrap_or_default() + longest.mul_f64(circuit::random_share())
 }
 
 #[async_trait]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Problem, check_times};
-use crate::config::settings::{LocalRootSettings, RootKind, RootSettings};
+use crate::config::settings::{CacheSettings, LocalRootSettings, RootKind, RootSettings};
 use crate::names::RootName;
 use crate::root::aws_kms::AwsKmsSettings;
 use crate::root::vault::{ClientIdentity, VaultAuth, VaultSettings};
@@ -131,7 +131,7 @@ fn default_kubernetes_token() -> PathBuf {
 }
 
 impl RawRoot {
-    pub(super) fn check(self) -> Result<RootSettings, Problem> {
+    pub(super) fn check(self, cache: &CacheSettings) -> Result<RootSettings, Problem> {
         let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         if !(1..=128).contains(&self.domain.len()) || !plain(&self.domain) {
             return Err(Problem::new("root.domain", "1 to 128 printable ASCII characters"));
@@ -161,7 +161,8 @@ impl RawRoot {
             domain: self.domain,
             attempt_timeout: self.attempt_timeout,
             call_timeout: self.call_timeout,
-            retry_interval: self.retry_interval,
+            // What failed is tried again at least as often as what did not: a revoked key goes on for no longer.
+            retry_interval: self.retry_interval.min(cache.refresh_after).min(cache.root_recheck),
             roots: in_order(roots, &self.prefer)?,
         })
     }

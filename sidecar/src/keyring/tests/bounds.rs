@@ -308,3 +308,24 @@ async fn what_failed_is_tried_again_once_an_interval_and_not_at_each_tick() {
     assert!((12..=15).contains(&lookups), "{lookups} looks a minute");
     assert!((12..=15).contains(&unwraps), "{unwraps} unwraps a minute");
 }
+
+#[tokio::test]
+async fn a_refusal_of_a_row_that_has_changed_since_does_not_wipe_the_key() {
+    let world = World::new().await;
+    let key = world.key("a").await;
+    let wrapped = world.stored(&key, 1).await.wrappings;
+    // In memory is a row with a wrapping that no longer opens; the store has a good one.
+    let key_ref = KeyRef { id: key.id, version: KeyVersion::FIRST };
+    let mut bad = wrapped.clone();
+    let mut bytes = bad[0].wrapped.as_bytes().to_vec();
+    bytes[20] ^= 1;
+    bad[0].wrapped = crate::secret::WrappedKey::from_bytes(bytes);
+    let change = crate::store::VersionChange::Wrappings;
+    world.store.inner.update_version(key_ref, 1, &change(bad)).await.unwrap();
+    world.keyring.show(&permit(Action::ReadKey, "a"), world.now()).await.unwrap();
+    world.store.inner.update_version(key_ref, 2, &change(wrapped)).await.unwrap();
+    world.clock.advance(16 * MINUTE);
+    world.keyring.recheck(world.now()).await;
+    assert_eq!(world.keyring.status(world.now()).cached.len(), 1, "it is not wiped");
+    assert!(world.open(&key, 1).await.is_ok());
+}

@@ -16,15 +16,15 @@ fn root(name: &str) -> RootName {
 }
 
 fn adding(name: &str) -> RootChange {
-    RootChange { add: Some(root(name)), renew: false, remove: None }
+    RootChange::Add(root(name))
 }
 
 fn removing(name: &str) -> RootChange {
-    RootChange { add: None, renew: false, remove: Some(root(name)) }
+    RootChange::Remove(root(name))
 }
 
 fn moving(from: &str, to: &str) -> RootChange {
-    RootChange { add: Some(root(to)), renew: false, remove: Some(root(from)) }
+    RootChange::Move(root(from), root(to))
 }
 
 impl Move {
@@ -122,16 +122,52 @@ async fn no_wrapping_goes_that_nothing_else_opens() {
     assert!(alone.failed[0].2.contains("keypod root add"), "{:?}", alone.failed);
 
     this.apply(&both, &adding("new")).await;
-    for mood in [Mood::Corrupt, Mood::Unavailable, Mood::Denied, Mood::Lies] {
-        this.new.set(mood);
-        for change in [removing("old"), moving("old", "new")] {
-            let kept = this.apply(&both, &change).await;
-            assert_eq!((kept.changed, kept.failed.len()), (0, 4), "{mood:?} {change:?}");
+    // Whichever is preferred: a root is not compared with itself.
+    for roots in [[&this.old, &this.new], [&this.new, &this.old]] {
+        for mood in [Mood::Corrupt, Mood::Unavailable, Mood::Denied, Mood::Lies] {
+            this.new.set(mood);
+            for change in [removing("old"), moving("old", "new")] {
+                let kept = this.apply(&roots, &change).await;
+                assert_eq!((kept.changed, kept.failed.len()), (0, 4), "{mood:?} {change:?}");
+            }
         }
     }
     this.new.set(Mood::Works);
     assert_eq!(this.wrapped().await, ["new+old"; 4]);
     assert!(this.all_open(&[&this.old]).await);
+}
+
+#[tokio::test]
+async fn an_old_root_that_is_away_keeps_its_wrappings_until_it_is_out_of_the_configuration() {
+    let this = Move::new().await;
+    let both = [&this.old, &this.new];
+    this.apply(&both, &adding("new")).await;
+    this.old.set(Mood::Unavailable);
+    let kept = this.apply(&both, &removing("old")).await;
+    assert_eq!((kept.changed, kept.failed.len()), (0, 4));
+    assert!(kept.failed[0].2.contains("out of the configuration"), "{:?}", kept.failed);
+    assert_eq!(this.apply(&[&this.new], &removing("old")).await.changed, 4);
+}
+
+#[tokio::test]
+async fn versions_that_are_made_while_the_others_move_move_too() {
+    let this = Move::new().await;
+    let both = [&this.old, &this.new];
+    this.new.gate.shut();
+    let changer = RootChanger::new(Move::roots(&both), this.store(), "test".to_owned());
+    let moved =
+        tokio::spawn(
+            async move { changer.apply(&moving("old", "new"), false, |_| {}).await.unwrap() },
+        );
+    let all_wrap = || this.new.wraps.load(std::sync::atomic::Ordering::SeqCst) == 4;
+    until("all wrap", all_wrap).await;
+    let keyring = this.keyring(&[&this.old]);
+    let create = permit(Action::CreateKey, "late");
+    keyring.create(&create, NewKey::default(), this.world.now()).await.unwrap();
+    this.new.gate.open();
+    let moved = moved.await.unwrap();
+    assert_eq!((moved.versions, moved.changed, moved.failed.len()), (5, 5, 0));
+    assert_eq!(this.wrapped().await, ["new"; 5]);
 }
 
 #[tokio::test]
@@ -151,19 +187,27 @@ async fn a_root_that_lies_or_is_away_changes_nothing() {
 async fn a_move_that_was_stopped_goes_on_where_it_was() {
     let this = Move::new().await;
     let both = [&this.old, &this.new];
-    this.new.gate.shut();
     let changer = RootChanger::new(Move::roots(&both), this.store(), "test".to_owned());
     let change = moving("old", "new");
-    let stopped = async {
-        tokio::select! {
-            moved = changer.apply(&change, false, |_| {}) => panic!("it cannot end: {moved:?}"),
-            () = until("it wraps", || this.new.wraps.load(std::sync::atomic::Ordering::SeqCst) > 0) => {}
+    // Two are changed, and then it is dropped in the middle.
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let stop = std::sync::Mutex::new(Some(stop));
+    let seen = |so_far: &RootsChanged| {
+        if so_far.changed == 2 {
+            this.new.gate.shut();
+            stop.lock().unwrap().take().unwrap().send(()).unwrap();
         }
     };
-    stopped.await;
+    tokio::select! {
+        biased;
+        told = stopped => told.unwrap(),
+        moved = changer.apply(&change, false, seen) => panic!("it was stopped: {moved:?}"),
+    }
     this.new.gate.open();
-    assert!(this.all_open(&both).await);
-    this.apply(&both, &change).await;
+    assert!(this.wrapped().await.iter().filter(|roots| *roots == "new").count() >= 2);
+    assert!(this.all_open(&both).await, "each is one or the other, and opens");
+    let again = this.apply(&both, &change).await;
+    assert!(again.as_they_were >= 2 && again.failed.is_empty(), "{again:?}");
     assert_eq!(this.wrapped().await, ["new"; 4]);
     assert!(this.all_open(&[&this.new]).await);
 }
@@ -194,7 +238,7 @@ async fn a_version_that_another_changes_meanwhile_is_read_again() {
 async fn a_root_wraps_anew_when_it_is_told_to() {
     let this = Move::new().await;
     let before = this.world.store.inner.list_keys().await.unwrap();
-    let renew = RootChange { add: Some(root("old")), renew: true, remove: None };
+    let renew = RootChange::Renew(root("old"));
     assert_eq!(this.apply(&[&this.old], &renew).await.changed, 4);
     let after = this.world.store.inner.list_keys().await.unwrap();
     assert_ne!(before[0].versions[0].wrappings, after[0].versions[0].wrappings);

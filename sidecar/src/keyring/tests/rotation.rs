@@ -143,7 +143,7 @@ async fn a_store_that_fails_makes_no_version_and_what_was_there_goes_on() {
 #[tokio::test]
 async fn another_root_key_is_noticed_and_one_damaged_key_is_not_taken_for_it() {
     let world = World::new().await;
-    let probe = async |keyring: &Keyring| keyring.probe_root().await;
+    let probe = async |keyring: &Keyring| keyring.probe_root(&[]).await;
     assert_eq!(probe(&world.keyring).await.unwrap(), Probed::Empty);
     let key = world.key("a").await;
     assert_eq!(probe(&world.keyring).await.unwrap(), Probed::Opens);
@@ -213,10 +213,42 @@ async fn a_rotation_elsewhere_does_not_stop_a_sidecar_that_the_root_does_not_ans
     assert!(is_root_error(&error, |error| matches!(error, RootError::Unavailable { .. })));
     world.set_state(&world.keyring, &key, VersionState::Enabled).await;
     assert_eq!(world.seal("a").await.unwrap().version(), KeyVersion::FIRST);
-    world.pass(HOUR).await;
+    for _ in 0..5 {
+        world.pass(10 * MINUTE).await;
+        assert_eq!(world.seal("a").await.unwrap().version(), KeyVersion::FIRST, "in use, not idle");
+    }
+    world.pass(10 * MINUTE).await;
     assert!(world.seal("a").await.is_err(), "and that within its bound");
     world.root.set(Mood::Works);
     assert_eq!(world.seal("a").await.unwrap().version().number(), 2);
+}
+
+#[tokio::test]
+async fn after_a_rotation_elsewhere_traffic_does_not_wait_for_a_root_that_hangs() {
+    let world = World::new().await;
+    world.key("a").await;
+    world.another().rotate(&permit(Action::Rotate, "a"), world.now()).await.unwrap();
+    world.root.gate.shut();
+    world.pass(6 * MINUTE).await;
+    for _ in 0..3 {
+        assert_eq!(world.seal("a").await.unwrap().version(), KeyVersion::FIRST);
+    }
+    world.root.gate.open();
+    until("the new version is there", || world.keyring.status(world.now()).cached.len() == 2).await;
+    assert_eq!(world.seal("a").await.unwrap().version().number(), 2);
+}
+
+#[tokio::test]
+async fn a_rewrap_is_for_the_newest_version_or_fails() {
+    let world = World::new().await;
+    world.key("a").await;
+    world.another().rotate(&permit(Action::Rotate, "a"), world.now()).await.unwrap();
+    world.root.set(Mood::Unavailable);
+    world.pass(6 * MINUTE).await;
+    let rewrap = permit(Action::Rewrap, "a");
+    let error = world.keyring.sealing_key(&rewrap, 1, 10, world.now()).await.unwrap_err();
+    assert!(is_root_error(&error, |error| matches!(error, RootError::Unavailable { .. })));
+    assert!(world.seal("a").await.is_ok());
 }
 
 #[tokio::test]

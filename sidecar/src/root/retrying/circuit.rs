@@ -53,11 +53,7 @@ impl Circuit {
     }
 
     pub(super) fn answered(&self) {
-        let mut state = self.lock();
-        if state.open_until.is_some() {
-            tracing::info!("a root answers again");
-        }
-        *state = State::default();
+        *self.lock() = State::default();
     }
 
     pub(super) fn failed(&self, now: Instant, reason: String) {
