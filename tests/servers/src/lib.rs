@@ -4,5 +4,7 @@
 //! test that stops, restarts or breaks its server starts one for itself.
 
 mod leash;
+mod vault;
 
 pub use leash::Leash;
+pub use vault::{Certificates, VaultServer, VaultTls};
