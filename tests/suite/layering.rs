@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("telemetry", ""),
     ("secret", "names"),
     ("envelope", "names secret"),
-    ("root", "names secret clock"),
+    ("root", "names secret clock error_chain"),
     ("store", "names secret clock"),
     ("policy", "names clock envelope"),
     ("limits", "names"),

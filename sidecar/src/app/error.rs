@@ -6,6 +6,7 @@ use crate::names::{KeyName, RootName};
 use crate::root::RootError;
 use crate::root::aws_kms::AwsKmsRootError;
 use crate::root::local::LocalRootError;
+use crate::root::vault::VaultRootError;
 use crate::secret::ArenaError;
 use crate::store::{KeyStore, StoreError};
 use crate::telemetry::TelemetryError;
@@ -31,6 +32,15 @@ pub enum StartError {
         /// What is wrong with its settings.
         #[source]
         source: AwsKmsRootError,
+    },
+    /// A root in Vault or OpenBao.
+    #[error("the root {root} cannot be opened")]
+    Vault {
+        /// Its name.
+        root: RootName,
+        /// What is wrong with its settings or files.
+        #[source]
+        source: Box<VaultRootError>,
     },
     /// A part that the configuration knows and this build does not have yet.
     #[error("this build does not have that root or store yet")]
@@ -118,6 +128,7 @@ impl StartError {
             | Self::Memory(_)
             | Self::LocalRoot(_)
             | Self::AwsKms { .. }
+            | Self::Vault { .. }
             | Self::Callers(_)
             | Self::NoSuchRoot { .. }
             | Self::Listen(ListenError::NotLoopback { .. } | ListenError::NoGroup { .. }) => true,

@@ -10,6 +10,7 @@ use crate::root::Root;
 use crate::root::aws_kms::AwsKmsRoot;
 use crate::root::local::LocalRoot;
 use crate::root::retrying::{Patience, RetryingRoot};
+use crate::root::vault::VaultRoot;
 use crate::secret::Arena;
 use crate::store::KeyStore;
 use crate::store::sqlite::SqliteStore;
@@ -38,7 +39,14 @@ pub(super) async fn open_roots(
                     .map_err(|source| StartError::AwsKms { root: settings.name.clone(), source })?;
                 patiently(Arc::new(root))
             }
-            RootKind::Vault(_) => return Err(StartError::NotYet),
+            RootKind::Vault(settings) => {
+                let opened = VaultRoot::open(settings, patience.attempt_timeout, arena);
+                let root = opened.map_err(|source| StartError::Vault {
+                    root: settings.name.clone(),
+                    source: Box::new(source),
+                })?;
+                patiently(Arc::new(root))
+            }
         });
     }
     Ok(Roots::new(roots))

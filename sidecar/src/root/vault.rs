@@ -1,60 +1,356 @@
 //! The root in the transit engine of HashiCorp Vault or OpenBao.
+//!
+//! Depends on its trait, [`crate::secret`], [`crate::names`] and [`crate::error_chain`]. A wrapped key is the text that
+//! Vault gives, `vault:vN:...`, as bytes; the binding goes along as `associated_data`. The root key never leaves
+//! Vault, and one that could ([`Root::check`]) is refused. Opening asks nobody: this process logs in when it is first
+//! asked to wrap or unwrap.
+//!
+//! The 32 bytes travel as base64 in JSON. That text and those bodies are wiped here; what the HTTP library and TLS
+//! keep in buffers of theirs is not (ARCHITECTURE.md, "What cannot be protected").
+//!
+//! Invariants, each with its test: every altered bit is refused (`a_root_with_an_approle_conforms`); an
+//! answer that is not Vault's ends nothing (`what_is_not_vaults_answer_passes_by_itself`); a key that is missing is not
+//! made (`a_missing_key_is_gone_and_not_made`); no credential is shown
+//! (`no_token_secret_or_jwt_is_in_an_error_or_in_debug`).
 
-use std::path::PathBuf;
+mod ciphertext;
+mod error;
+mod failure;
+mod file;
+mod key;
+mod lease;
+mod login;
+mod session;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod transport;
 
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use rustify::Endpoint;
+use serde::Serialize;
+use vaultrs::api::EndpointResult;
+use vaultrs::api::transit::requests::{DecryptDataRequest, EncryptDataRequest};
+use zeroize::Zeroizing;
+
+use super::{Binding, Root, RootDescription, RootError, prove};
 use crate::names::RootName;
+use crate::secret::{
+    Arena, FillError, KEY_BYTES, KeyVersionSecret, STANDARD, WipedBytes, WrappedKey,
+};
 
-/// Which transit key, and how it is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VaultSettings {
-    /// The name under which wrapped versions are stored.
-    pub name: RootName,
-    /// `https://HOST:PORT`, or `http://` on loopback.
-    pub address: String,
-    /// The namespace, where the server has them.
-    pub namespace: Option<String>,
-    /// Where the transit engine is mounted.
-    pub mount: String,
-    /// The transit key.
-    pub key: String,
-    /// How this process logs in.
-    pub auth: VaultAuth,
-    /// The certificates that the server's must be signed by, in PEM; `None`: the system's.
-    pub ca_file: Option<PathBuf>,
-    /// This process's certificate and private key, in PEM, for mutual TLS.
-    pub client_identity: Option<ClientIdentity>,
+pub use error::VaultRootError;
+pub use settings::{ClientIdentity, VaultAuth, VaultSettings};
+
+use failure::{CallError, Failure, KeyPlace};
+use key::{CapabilitiesSelf, KeyAnswer, KeyProperties};
+use session::{Instead, Session};
+use transport::Transport;
+
+/// 32 bytes in base64.
+const PLAINTEXT_CHARS: usize = 44;
+/// Spelt as Vault spells what it wrapped, and wrapped by nobody: 60 bytes of zero. To ask for it tells whether there
+/// is a key, and changes nothing.
+const NOBODYS: &str = concat!(
+    "vault:v1:",
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+);
+
+/// A transit key of Vault's or OpenBao's.
+pub struct VaultRoot {
+    name: RootName,
+    place: String,
+    key: KeyPlace,
+    auth: VaultAuth,
+    session: Arc<Session>,
+    transport: Arc<Transport>,
+    arena: Arena,
 }
 
-/// A certificate and its private key, in PEM files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientIdentity {
-    /// The certificate, and those between it and its authority.
-    pub cert_file: PathBuf,
-    /// The private key.
-    pub key_file: PathBuf,
+impl VaultRoot {
+    /// The root of `settings`. Each request gets `attempt_timeout`; one that was refused is followed by a login and by
+    /// itself once more.
+    ///
+    /// Looks at the settings and at the files that they name. Asks nobody: that Vault is away is no error here.
+    ///
+    /// # Errors
+    /// [`VaultRootError`], which names the setting or the file and says what to do about it.
+    pub fn open(
+        settings: &VaultSettings,
+        attempt_timeout: Duration,
+        arena: &Arena,
+    ) -> Result<Self, VaultRootError> {
+        let mount = path("mount", &settings.mount)?;
+        let key = path("key", &settings.key)?;
+        if key.contains('/') {
+            return Err(VaultRootError::Setting { setting: "key", problem: WANTED });
+        }
+        let auth = checked(settings.auth.clone())?;
+        auth.read()?;
+        let transport = Arc::new(Transport::new(settings, attempt_timeout)?);
+        let namespace = settings.namespace.as_ref();
+        let namespace = namespace.map(|name| format!(", namespace {name}")).unwrap_or_default();
+        Ok(Self {
+            name: settings.name.clone(),
+            place: format!("key {key} of {mount}/ at {}{namespace}", settings.address),
+            key: KeyPlace { mount, key },
+            session: Session::new(auth.clone(), Arc::clone(&transport)),
+            auth,
+            transport,
+            arena: arena.clone(),
+        })
+    }
+
+    /// Asks `endpoint` with this process's token, and once more with another one if it is refused. No error repeats
+    /// one of `secrets`.
+    async fn ask<E: Endpoint>(
+        &self,
+        endpoint: &E,
+        body: &(impl Serialize + Sync),
+        secrets: &[&str],
+    ) -> Result<EndpointResult<E::Response>, Failure> {
+        let token = self.session.token().await?;
+        let asked = self.transport.call(endpoint, Some(body), Some(token.expose_token()), secrets);
+        let said = match asked.await {
+            Ok(answer) => return Ok(answer),
+            Err(CallError::Refused(refusal)) if refusal.status == 403 => refusal.said,
+            Err(error) => return Err(self.failure(error)),
+        };
+        match self.session.instead_of(&token).await? {
+            Instead::Invalid => Err(Failure::Denied { reason: self.invalid_token() }),
+            Instead::Valid => Err(self.not_allowed(&said)),
+            Instead::Another(token) => {
+                let token = token.expose_token();
+                match self.transport.call(endpoint, Some(body), Some(token), secrets).await {
+                    Ok(answer) => Ok(answer),
+                    Err(CallError::Refused(refusal)) if refusal.status == 403 => {
+                        Err(self.not_allowed(&refusal.said))
+                    }
+                    Err(error) => Err(self.failure(error)),
+                }
+            }
+        }
+    }
+
+    fn failure(&self, error: CallError) -> Failure {
+        match error {
+            CallError::Failed(failure) => failure,
+            CallError::Refused(refusal) => self.key.judge(refusal),
+        }
+    }
+
+    fn not_allowed(&self, said: &str) -> Failure {
+        let reason = format!(
+            "its token is valid, and its policy does not allow this ({said}): give it {}",
+            self.key.policy()
+        );
+        Failure::Denied { reason }
+    }
+
+    fn invalid_token(&self) -> String {
+        let (path, _) = self.auth.secret();
+        format!(
+            "the token in {} has ended or was revoked, or may not look itself up: put a new one there, with {}",
+            path.display(),
+            self.key.policy()
+        )
+    }
+
+    async fn encrypt(&self, body: &EncryptBody<'_>) -> Result<String, Failure> {
+        let KeyPlace { mount, key } = self.key.clone();
+        // The body is written by us, in place: the endpoint says where it goes.
+        let endpoint = EncryptDataRequest { mount, name: key, ..Default::default() };
+        match self.ask(&endpoint, body, &[body.plaintext]).await {
+            Ok(answer) => Ok(answer.data.ok_or_else(unanswered)?.ciphertext),
+            // With `update` alone, Vault refuses a key that is not there as it refuses a missing policy.
+            Err(denied @ Failure::Denied { .. }) => match self.exists(body.associated_data).await {
+                Err(gone @ Failure::KeyGone { .. }) => Err(gone),
+                _ => Err(denied),
+            },
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn decrypt(&self, body: &DecryptBody<'_>) -> Result<Zeroizing<String>, Failure> {
+        let KeyPlace { mount, key } = self.key.clone();
+        let endpoint = DecryptDataRequest { mount, name: key, ..Default::default() };
+        let answer = self.ask(&endpoint, body, &[]).await?;
+        Ok(Zeroizing::new(answer.data.ok_or_else(unanswered)?.plaintext))
+    }
+
+    /// Asks for what nobody wrapped: [`Failure::KeyGone`] if there is no key, and nothing if it is as it should be.
+    async fn exists(&self, associated_data: &str) -> Result<(), Failure> {
+        match self.decrypt(&DecryptBody { ciphertext: NOBODYS, associated_data }).await {
+            Ok(_) | Err(Failure::Corrupt) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// How the key is set up, as far as this process may see it; that it is there, in any case.
+    async fn look_at_key(&self) -> Result<Vec<String>, Failure> {
+        if let Some(properties) = self.read_key().await? {
+            return self.key.judge_properties(&properties);
+        }
+        // Whoever has `create` would make the key by wrapping under it. This also logs in again, if that was it.
+        self.exists(&STANDARD.encode("keypod-check")).await?;
+        if let Some(properties) = self.read_key().await? {
+            return self.key.judge_properties(&properties);
+        }
+        let KeyPlace { mount, key } = &self.key;
+        Ok(vec![format!(
+            "whether the key {key} can leave Vault is not known, because its properties may not be read: give its policy `read` on {mount}/keys/{key}"
+        )])
+    }
+
+    /// The properties of the key; `None` if they may not be read.
+    async fn read_key(&self) -> Result<Option<KeyProperties>, Failure> {
+        let token = self.session.token().await?;
+        let request = self.key.read_request();
+        let token = Some(token.expose_token());
+        match self.transport.call_for(&request, None::<&()>, token, &[]).await {
+            Ok(KeyAnswer { data }) => Ok(Some(data)),
+            Err(error) => self.key.unread(error).map_or(Ok(None), Err),
+        }
+    }
+
+    /// What an operator should know of the token; nothing if it may not ask.
+    async fn look_at_token(&self) -> Result<Option<String>, Failure> {
+        let token = self.session.token().await?;
+        let (token, body) = (Some(token.expose_token()), self.key.capabilities_body());
+        match self.transport.call(&CapabilitiesSelf, Some(&body), token, &[]).await {
+            Ok(answer) => Ok(answer.data.and_then(|found| self.key.judge_capabilities(&found))),
+            Err(CallError::Refused(_)) => Ok(None),
+            Err(CallError::Failed(failure)) => Err(failure),
+        }
+    }
+
+    fn opened(&self, plaintext: &str) -> Result<KeyVersionSecret, RootError> {
+        let corrupt = || Failure::Corrupt.of(&self.name);
+        // Some decoders want room for all that the text might hold: the secret goes on from there at once.
+        let mut bytes = WipedBytes::zeroed(KEY_BYTES + 1);
+        let len = STANDARD.decode_slice(plaintext, &mut bytes).map_err(|_| corrupt())?;
+        let found =
+            bytes.get(..len).filter(|found| found.len() == KEY_BYTES).ok_or_else(corrupt)?;
+        let filled = KeyVersionSecret::fill(&self.arena, |secret| {
+            secret.copy_from_slice(found);
+            Ok::<_, RootError>(())
+        });
+        filled.map_err(|error| match error {
+            FillError::Arena(error) => RootError::Memory(error),
+            FillError::Fill(error) => error,
+        })
+    }
 }
 
-/// How a process logs in to Vault. What is secret is in a file, read anew at each login.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum VaultAuth {
-    /// A token that somebody else puts into a file, and perhaps renews.
-    TokenFile(PathBuf),
-    /// AppRole: an id, and a secret in a file.
-    AppRole {
-        /// Where the method is mounted.
-        mount: String,
-        /// The role's id.
-        role_id: String,
-        /// The file with the secret id.
-        secret_id_file: PathBuf,
-    },
-    /// A Kubernetes service account.
-    Kubernetes {
-        /// Where the method is mounted.
-        mount: String,
-        /// The role of Vault's.
-        role: String,
-        /// The file with the service account's token.
-        token_file: PathBuf,
-    },
+fn unanswered() -> Failure {
+    Failure::unavailable("it answered without what was asked for")
+}
+
+#[derive(Serialize)]
+struct EncryptBody<'a> {
+    plaintext: &'a str,
+    associated_data: &'a str,
+}
+
+#[derive(Serialize)]
+struct DecryptBody<'a> {
+    ciphertext: &'a str,
+    associated_data: &'a str,
+}
+
+const WANTED: &str = "it has to be a name of letters, digits, `-`, `_` and `.`, and for a mount of several with `/` between";
+
+/// A mount or a name that means nothing else in an address or in a policy.
+fn path(setting: &'static str, text: &str) -> Result<String, VaultRootError> {
+    let text = text.trim_matches('/');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let is_name = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(plain);
+    match text.split('/').all(is_name) {
+        true => Ok(text.to_owned()),
+        false => Err(VaultRootError::Setting { setting, problem: WANTED }),
+    }
+}
+
+/// `auth` with a mount that is one.
+fn checked(mut auth: VaultAuth) -> Result<VaultAuth, VaultRootError> {
+    match &mut auth {
+        VaultAuth::TokenFile(_) => {}
+        VaultAuth::AppRole { mount, .. } => *mount = path("approle.mount", mount)?,
+        VaultAuth::Kubernetes { mount, .. } => *mount = path("kubernetes.mount", mount)?,
+    }
+    Ok(auth)
+}
+
+#[async_trait]
+impl Root for VaultRoot {
+    async fn wrap(
+        &self,
+        secret: &KeyVersionSecret,
+        binding: Binding<'_>,
+    ) -> Result<WrappedKey, RootError> {
+        let mut plaintext = WipedBytes::zeroed(PLAINTEXT_CHARS);
+        let written = STANDARD.encode_slice(secret.expose_bytes(), &mut plaintext);
+        let plaintext = std::str::from_utf8(&plaintext).ok().filter(|_| written.is_ok());
+        let body = EncryptBody {
+            plaintext: plaintext.unwrap_or_default(),
+            associated_data: &STANDARD.encode(binding.to_bytes()),
+        };
+        let given = self.encrypt(&body).await.map_err(|failure| failure.of(&self.name))?;
+        match ciphertext::text(given.as_bytes()) {
+            Some(_) => Ok(WrappedKey::from_bytes(given.into_bytes())),
+            None => {
+                let reason = self.key.new_key("does not wrap as Vault's transit keys do");
+                Err(Failure::Unusable { reason }.of(&self.name))
+            }
+        }
+    }
+
+    async fn unwrap_key(
+        &self,
+        wrapped: &WrappedKey,
+        binding: Binding<'_>,
+    ) -> Result<KeyVersionSecret, RootError> {
+        let ciphertext =
+            ciphertext::text(wrapped.as_bytes()).ok_or_else(|| Failure::Corrupt.of(&self.name))?;
+        let body =
+            DecryptBody { ciphertext, associated_data: &STANDARD.encode(binding.to_bytes()) };
+        let plaintext = self.decrypt(&body).await.map_err(|failure| failure.of(&self.name))?;
+        self.opened(&plaintext)
+    }
+
+    async fn check(&self, domain: &str) -> Result<Vec<String>, RootError> {
+        let mut notes = self.look_at_key().await.map_err(|failure| failure.of(&self.name))?;
+        prove(self, domain, &self.arena).await?;
+        notes.extend(self.look_at_token().await.map_err(|failure| failure.of(&self.name))?);
+        let (path, what) = self.auth.secret();
+        let is_kubernetes = matches!(self.auth, VaultAuth::Kubernetes { .. });
+        if !is_kubernetes && file::readable_by_all(path) {
+            let path = path.display();
+            notes.push(format!("every user of this machine may read the {what}: chmod o-r {path}"));
+        }
+        Ok(notes)
+    }
+
+    fn describe(&self) -> RootDescription {
+        RootDescription {
+            name: self.name.clone(),
+            kind: "vault",
+            place: self.place.clone(),
+            fingerprint: None,
+            note: None,
+        }
+    }
+}
+
+impl fmt::Debug for VaultRoot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "VaultRoot({}: {})", self.name, self.place)
+    }
 }

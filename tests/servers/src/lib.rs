@@ -8,8 +8,10 @@ mod kms_stand_in;
 mod leash;
 mod moto;
 mod plain_http;
+mod vault;
 
 pub use fault_proxy::{Fault, FaultProxy};
 pub use kms_stand_in::{Answer, KmsStandIn, Seen};
 pub use leash::Leash;
 pub use moto::MotoServer;
+pub use vault::{Certificates, VaultServer, VaultTls};
