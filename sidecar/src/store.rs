@@ -5,7 +5,10 @@
 //! writers never overwrite each other unseen. One conformance suite (`store/conformance.rs`) runs over every
 //! store.
 
+mod fault;
 pub mod postgres;
+mod rows;
+mod rules;
 pub mod sqlite;
 
 #[cfg(test)]
@@ -226,8 +229,12 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
     /// The key with this id.
     async fn key_by_id(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError>;
 
-    /// All keys, by name.
+    /// All keys, by name, but those whose rows are damaged: they are logged, and in [`Self::damaged_keys`].
     async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError>;
+
+    /// What [`Self::list_keys`] leaves out: for each damaged key, which it is and what is wrong with it. Empty for a
+    /// sound store. Who copies the rows must ask, or would take a part for the whole.
+    async fn damaged_keys(&self) -> Result<Vec<String>, StoreError>;
 
     /// Adds `version` and makes it primary, if `expected_primary` still is. Returns
     /// [`StoreError::Conflict`] if it is not, [`StoreError::Missing`] without the key, [`StoreError::Invalid`]

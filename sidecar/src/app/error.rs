@@ -42,9 +42,6 @@ pub enum StartError {
         #[source]
         source: Box<VaultRootError>,
     },
-    /// A part that the configuration knows and this build does not have yet.
-    #[error("this build does not have that root or store yet")]
-    NotYet,
     /// There is no such root in the configuration.
     #[error("there is no root {name}; there are {known}: name one of them, or add it to [root]")]
     NoSuchRoot {

@@ -13,6 +13,7 @@ use crate::root::retrying::{Patience, RetryingRoot};
 use crate::root::vault::VaultRoot;
 use crate::secret::Arena;
 use crate::store::KeyStore;
+use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 
 /// Every root of the configuration, the preferred first. None of them is asked anything yet.
@@ -67,6 +68,9 @@ pub(super) async fn open_store(settings: &StoreSettings) -> Result<Arc<dyn KeySt
             Ok(store) => Ok(Arc::new(store)),
             Err(source) => Err(StartError::Store { place: path.display().to_string(), source }),
         },
-        StoreSettings::Postgres(_) => Err(StartError::NotYet),
+        StoreSettings::Postgres(settings) => match PostgresStore::open(settings).await {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(source) => Err(StartError::Store { place: settings.place(), source }),
+        },
     }
 }

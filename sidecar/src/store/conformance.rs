@@ -142,6 +142,7 @@ mod keys {
         plain.versions.first_mut().unwrap().wrappings = vec![sample_wrapping("local", 3)];
         store.insert_key(&plain).await.unwrap();
         assert_eq!(store.list_keys().await.unwrap(), [plain, key]);
+        assert_eq!(store.damaged_keys().await.unwrap(), Vec::<String>::new());
     }
 
     pub(super) async fn a_missing_key_is_none_and_changes_to_it_are_missing(
@@ -217,7 +218,7 @@ mod keys {
         open: &impl AsyncFn(&'static str) -> Arc<dyn KeyStore>,
     ) {
         let store = open("invalid").await;
-        let broken: [fn(&mut KeyRecord); 10] = [
+        let broken: [fn(&mut KeyRecord); 11] = [
             |key| key.versions.clear(),
             |key| key.primary = KeyVersion::new(2).unwrap(),
             |key| key.versions.insert(0, sample_version(2, 1)),
@@ -228,6 +229,7 @@ mod keys {
             |key| key.versions[0].wrappings.clear(),
             |key| key.versions[0].state = VersionState::Destroyed,
             |key| key.versions[0].wrappings.push(sample_wrapping("local", 1)),
+            |key| key.versions[0].wrappings[0].wrapped = WrappedKey::from_bytes(Vec::new()),
         ];
         for (number, breaks) in broken.iter().enumerate() {
             let mut key = sample_key("broken", 1);
@@ -657,6 +659,7 @@ mod life {
             store.key_by_name(&key.name).await.map(drop),
             store.key_by_id(key.id).await.map(drop),
             store.list_keys().await.map(drop),
+            store.damaged_keys().await.map(drop),
             store.insert_version(key.id, KeyVersion::FIRST, &sample_version(2, 2)).await,
             store.update_version(first(&key), 0, &state).await,
             store.reserve_usage(first(&key), one, one).await.map(drop),

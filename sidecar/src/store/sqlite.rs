@@ -26,7 +26,6 @@ mod approvals;
 mod error;
 mod file;
 mod keys;
-mod rows;
 mod schema;
 mod scrub;
 mod usage;
@@ -41,10 +40,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
-use super::{Approval, KeyRecord, KeyStore, StoreError, Usage, VersionChange, VersionRecord};
+use super::fault::Fault;
+use super::{Approval, KeyRecord, KeyStore, StoreError, Usage, VersionChange, VersionRecord, rows};
 use crate::clock::UnixSeconds;
 use crate::names::{KeyId, KeyName, KeyRef, KeyVersion};
-use error::Fault;
 
 /// A key store in one SQLite file. See the module's page for its promises.
 #[derive(Debug)]
@@ -144,7 +143,13 @@ impl KeyStore for SqliteStore {
     }
 
     async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
-        keys::list(&self.readers).await.map_err(|fault| self.failed(fault))
+        let keys = keys::list(&self.readers).await.map_err(|fault| self.failed(fault))?;
+        Ok(rows::sound(keys, "restore the file from a backup"))
+    }
+
+    async fn damaged_keys(&self) -> Result<Vec<String>, StoreError> {
+        let keys = keys::list(&self.readers).await.map_err(|fault| self.failed(fault))?;
+        Ok(rows::damaged(keys))
     }
 
     async fn insert_version(

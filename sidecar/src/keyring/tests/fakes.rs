@@ -222,6 +222,10 @@ impl KeyStore for FakeStore {
         self.answer()?.list_keys().await
     }
 
+    async fn damaged_keys(&self) -> Result<Vec<String>, StoreError> {
+        self.answer()?.damaged_keys().await
+    }
+
     async fn insert_version(
         &self,
         key: KeyId,

@@ -1,24 +1,22 @@
 //! Keeps the requests that wait for a second person.
 //!
-//! Depends on `rows.rs`. Each function that writes runs inside the caller's transaction.
+//! Depends on [`crate::store::rows`] and [`crate::store::rules`]. Each function that writes runs inside the caller's
+//! transaction.
 
 use sqlx::{SqliteConnection, SqlitePool};
 
-use super::error::Fault;
-use super::rows::{self, to_column};
 use crate::clock::UnixSeconds;
-use crate::store::{Approval, StoreError};
+use crate::store::Approval;
+use crate::store::fault::Fault;
+use crate::store::rows::ApprovalRow;
+use crate::store::rules::{self, saturated, to_column};
 
 pub(super) async fn insert(
     tx: &mut SqliteConnection,
     approval: &Approval,
     now: UnixSeconds,
 ) -> Result<(), Fault> {
-    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    if approval.id.len() != 32 || !approval.id.bytes().all(digit) {
-        let what = "an approval's id is 32 lower-case hexadecimal digits";
-        return Err(StoreError::Invalid { what }.into());
-    }
+    rules::approval(approval)?;
     let (id, version) = (approval.key.id.as_bytes().as_slice(), approval.key.version.number());
     // Only this version's: a clock that is ahead for a moment must not sweep away everybody's.
     sqlx::query("DELETE FROM approvals WHERE key_id = ?1 AND version = ?2 AND expires_at <= ?3")
@@ -43,23 +41,19 @@ pub(super) async fn insert(
 }
 
 pub(super) async fn list(pool: &SqlitePool, now: UnixSeconds) -> Result<Vec<Approval>, Fault> {
-    let rows =
-        sqlx::query("SELECT * FROM approvals WHERE expires_at > ?1 ORDER BY requested_at, id")
+    let rows: Vec<ApprovalRow> =
+        sqlx::query_as("SELECT * FROM approvals WHERE expires_at > ?1 ORDER BY requested_at, id")
             .bind(saturated(now))
             .fetch_all(pool)
             .await?;
-    rows.iter().map(rows::approval).collect()
+    rows.iter().map(|row| Ok(row.read()?)).collect()
 }
 
 pub(super) async fn take(tx: &mut SqliteConnection, id: &str) -> Result<Option<Approval>, Fault> {
-    let row = sqlx::query("DELETE FROM approvals WHERE id = ?1 RETURNING *")
-        .bind(id)
-        .fetch_optional(tx)
-        .await?;
-    row.as_ref().map(rows::approval).transpose()
-}
-
-/// `now` for a comparison: nothing stored is later than the last second a column holds.
-fn saturated(now: UnixSeconds) -> i64 {
-    i64::try_from(now.0).unwrap_or(i64::MAX)
+    let row: Option<ApprovalRow> =
+        sqlx::query_as("DELETE FROM approvals WHERE id = ?1 RETURNING *")
+            .bind(id)
+            .fetch_optional(tx)
+            .await?;
+    Ok(row.map(|row| row.read()).transpose()?)
 }

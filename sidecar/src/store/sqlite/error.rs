@@ -1,40 +1,18 @@
 //! From what SQLite reports to a [`StoreError`] that an operator can act on.
 //!
-//! Depends on [`StoreError`] alone. No bound value ever reaches a message: SQLite's texts name tables, columns
-//! and files, never contents.
+//! Depends on [`StoreError`] and [`Fault`] alone. No bound value ever reaches a message: SQLite's texts name tables,
+//! columns and files, never contents.
 
 use std::path::Path;
 
 use sqlx::migrate::MigrateError;
 
 use crate::store::StoreError;
-
-/// What stopped an operation, before it is known on which file.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// SQLite or the pool refused.
-    Sql(sqlx::Error),
-    /// A row cannot be what Keypod wrote; says which and why.
-    Damaged(String),
-    /// The contract's own answer: exists, missing, conflict, refused.
-    Answer(StoreError),
-}
-
-impl From<sqlx::Error> for Fault {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Sql(error)
-    }
-}
-
-impl From<StoreError> for Fault {
-    fn from(error: StoreError) -> Self {
-        Self::Answer(error)
-    }
-}
+use crate::store::fault::Fault;
 
 impl Fault {
     /// The error to return, about the database at `path`.
-    pub(super) fn at(self, path: &Path) -> StoreError {
+    pub(in crate::store) fn at(self, path: &Path) -> StoreError {
         match self {
             Self::Answer(error) => error,
             Self::Damaged(what) => damaged(path, &what),

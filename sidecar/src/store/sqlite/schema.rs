@@ -10,9 +10,10 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
-use super::error::{Fault, damaged, foreign, unavailable};
+use super::error::{damaged, foreign, unavailable};
 use super::file;
 use crate::store::StoreError;
+use crate::store::fault::Fault;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 

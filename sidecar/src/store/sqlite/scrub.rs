@@ -9,8 +9,8 @@
 use sqlx::pool::PoolConnection;
 use sqlx::{Row, Sqlite, SqliteConnection};
 
-use super::error::Fault;
 use crate::store::StoreError;
+use crate::store::fault::Fault;
 
 /// Notes, in the transaction that deletes, that there is something to scrub.
 pub(super) async fn mark_due(tx: &mut SqliteConnection) -> Result<(), Fault> {

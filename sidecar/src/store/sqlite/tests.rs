@@ -207,6 +207,8 @@ async fn a_row_that_keypod_cannot_have_written_is_reported_not_used() {
         let sound = sample_key("sound", 77);
         store.insert_key(&sound).await.unwrap();
         assert_eq!(store.list_keys().await.unwrap(), [sound], "{sql}: one bad row hides no other");
+        let damaged = store.damaged_keys().await.unwrap();
+        assert!(damaged.len() == 1 && damaged[0].contains(named), "{sql}: {damaged:?}");
     }
 }
 
