@@ -5,6 +5,7 @@
 //! writers never overwrite each other unseen. One conformance suite (`store/conformance.rs`) runs over every
 //! store.
 
+pub mod copy;
 mod fault;
 pub mod postgres;
 mod rows;
