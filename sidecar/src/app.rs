@@ -10,6 +10,7 @@ mod check;
 mod error;
 mod parts;
 mod roots;
+mod stores;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,10 +20,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+pub use crate::store::copy::Copied;
 pub use check::{Checked, Finding, check};
 pub use error::StartError;
 use parts::{open_roots, open_store};
 pub use roots::{RootReport, change_roots, survey_roots};
+pub use stores::{Migrator, POSTGRES_ROLES, copy_store, migrate_store};
 
 use crate::clock::{Clock, Now, SystemClock};
 use crate::config::{CallerSettings, Config, Credential, LogFormat};

@@ -17,6 +17,7 @@ mod root;
 mod runtime;
 mod serve;
 mod status;
+mod store;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -63,6 +64,8 @@ enum Command {
     Keys(keys::KeysArgs),
     /// Show which roots wrap the key versions, and move them from root to root
     Root(root::RootArgs),
+    /// Prepare key stores: make the tables, copy from one to another
+    Store(store::StoreArgs),
     /// Show how the sidecar is
     Status(status::StatusArgs),
     /// Ask the health listener, as a probe: exit code 0 or 1
@@ -130,6 +133,7 @@ impl Command {
             Self::Rewrap(args) => files::rewrap(args),
             Self::Keys(args) => keys::run(args),
             Self::Root(args) => root::run(args),
+            Self::Store(args) => store::run(args),
             Self::Status(args) => status::run(args),
             Self::Healthcheck(args) => healthcheck::run(&args),
             Self::Bench(args) => bench::run(args),

@@ -41,12 +41,16 @@ impl Checked {
         self.findings.iter().all(|finding| finding.well)
     }
 
+    fn say(&mut self, part: impl Into<String>, well: bool, text: impl Into<String>) {
+        self.findings.push(Finding { part: part.into(), well, text: text.into() });
+    }
+
     fn well(&mut self, part: impl Into<String>, text: impl Into<String>) {
-        self.findings.push(Finding { part: part.into(), well: true, text: text.into() });
+        self.say(part, true, text);
     }
 
     fn wrong(&mut self, part: impl Into<String>, error: &(dyn std::error::Error + 'static)) {
-        self.findings.push(Finding { part: part.into(), well: false, text: error_chain(error) });
+        self.say(part, false, error_chain(error));
     }
 
     fn root(&mut self, root: &RootDescription, found: Result<Vec<String>, RootError>) {
@@ -69,6 +73,10 @@ impl Checked {
         self.well("store", format!("{}, {}, {keys} keys", store.kind(), store.place()));
         if let Err(error) = store.check().await {
             self.wrong("store", &error);
+        }
+        match store.damaged_keys().await {
+            Ok(damaged) => damaged.into_iter().for_each(|what| self.say("store", false, what)),
+            Err(error) => self.wrong("store", &error),
         }
         match keyring.probe_root(preload).await {
             Ok(Probed::Opens) => self.well("store", "the roots open its keys"),

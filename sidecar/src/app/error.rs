@@ -8,6 +8,7 @@ use crate::root::aws_kms::AwsKmsRootError;
 use crate::root::local::LocalRootError;
 use crate::root::vault::VaultRootError;
 use crate::secret::ArenaError;
+use crate::store::copy::CopyError;
 use crate::store::{KeyStore, StoreError};
 use crate::telemetry::TelemetryError;
 
@@ -42,6 +43,14 @@ pub enum StartError {
         #[source]
         source: Box<VaultRootError>,
     },
+    /// A copy between stores.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// A store was to be copied into itself.
+    #[error(
+        "both configurations name the same store: name the one to read with --from, and the other with --to"
+    )]
+    SameStore,
     /// There is no such root in the configuration.
     #[error("there is no root {name}; there are {known}: name one of them, or add it to [root]")]
     NoSuchRoot {
@@ -128,6 +137,7 @@ impl StartError {
             | Self::Vault { .. }
             | Self::Callers(_)
             | Self::NoSuchRoot { .. }
+            | Self::SameStore
             | Self::Listen(ListenError::NotLoopback { .. } | ListenError::NoGroup { .. }) => true,
             Self::Root(error) => {
                 !matches!(error, RootError::Unavailable { .. } | RootError::Throttled { .. })

@@ -123,11 +123,15 @@ fn report(changed: &RootsChanged, dry_run: bool, json: bool) -> anyhow::Result<(
             "changed": changed.changed,
             "as_they_were": changed.as_they_were,
             "failed": failed.collect::<Vec<_>>(),
+            "damaged": changed.damaged,
             "dry_run": dry_run,
         }))?;
     } else {
         for (key, version, problem) in failed {
             output::note(&format!("{key}/{version}: {problem}"));
+        }
+        for damaged in &changed.damaged {
+            output::note(&format!("damaged, and left as it is: {damaged}"));
         }
         let verb = if dry_run { "to change" } else { "changed" };
         output::line(&format!(
@@ -138,7 +142,7 @@ fn report(changed: &RootsChanged, dry_run: bool, json: bool) -> anyhow::Result<(
             changed.failed.len(),
         ))?;
     }
-    match changed.failed.is_empty() {
+    match changed.failed.is_empty() && changed.damaged.is_empty() {
         true => Ok(()),
         false => Err(Failure::Reported.into()),
     }
@@ -165,6 +169,7 @@ fn in_json(report: &RootReport) -> Value {
     let elsewhere = report.not_configured();
     json!({
         "versions": report.survey.versions,
+        "damaged": report.survey.damaged,
         "roots": configured.collect::<Vec<_>>(),
         "not_configured": elsewhere
             .map(|(name, count)| json!({"name": name.as_str(), "wrapped": count}))
@@ -188,5 +193,6 @@ fn in_words(report: &RootReport) -> String {
         let (wrapped, state) = (format!("{count} of {of}"), "not in the configuration".to_owned());
         table.row(vec![name.to_string(), String::new(), String::new(), wrapped, state]);
     }
-    table.render()
+    let damaged = report.survey.damaged.iter().map(|what| format!("\ndamaged: {what}"));
+    table.render() + &damaged.collect::<String>()
 }

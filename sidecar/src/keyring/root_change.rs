@@ -54,6 +54,8 @@ pub struct RootsChanged {
     pub as_they_were: u64,
     /// Which could not be changed, and why. They are as they were.
     pub failed: Vec<(KeyName, KeyVersion, String)>,
+    /// Keys whose rows are damaged: nothing is known of their wrappings.
+    pub damaged: Vec<String>,
 }
 
 /// Which root has wrapped how many versions.
@@ -63,6 +65,8 @@ pub struct RootSurvey {
     pub versions: u64,
     /// For each root that has wrapped any, by name.
     pub wrapped: Vec<(RootName, u64)>,
+    /// Keys whose rows are damaged, which are not counted.
+    pub damaged: Vec<String>,
 }
 
 /// The roots and the store of a configuration, without a cache.
@@ -121,7 +125,8 @@ impl RootChanger {
     /// [`StoreError`].
     pub async fn survey(&self) -> Result<RootSurvey, StoreError> {
         let keys = self.store.list_keys().await?;
-        let mut survey = RootSurvey::default();
+        let damaged = self.store.damaged_keys().await?;
+        let mut survey = RootSurvey { damaged, ..RootSurvey::default() };
         for version in keys.iter().flat_map(|key| &key.versions) {
             survey.versions += u64::from(!version.wrappings.is_empty());
             for wrapping in &version.wrappings {
@@ -146,7 +151,8 @@ impl RootChanger {
         dry_run: bool,
         seen: impl Fn(&RootsChanged),
     ) -> Result<RootsChanged, StoreError> {
-        let mut so_far = RootsChanged::default();
+        let damaged = self.store.damaged_keys().await?;
+        let mut so_far = RootsChanged { damaged, ..RootsChanged::default() };
         let mut looked_at = HashSet::new();
         for _ in 0..PASSES_MAX {
             let mut found = self.versions().await?;
