@@ -403,7 +403,7 @@ fn run_to_its_end(command: &mut Command) -> (ExitStatus, String) {
     }
 }
 
-fn write_private(path: &Path, text: &str) {
+pub(crate) fn write_private(path: &Path, text: &str) {
     use std::io::Write as _;
     let mut options = std::fs::OpenOptions::new();
     let mut file =

@@ -26,4 +26,5 @@ mod pieces;
 mod pressure;
 mod records;
 mod roots;
+mod shared;
 mod streams;

@@ -4,6 +4,7 @@ mod kms;
 mod mistakes;
 mod moves;
 mod outage;
+mod vault;
 
 use keypod_test_servers::{KmsStandIn, MotoServer};
 use keypod_tests::SidecarBuilder;
@@ -18,6 +19,11 @@ fn kms(name: &str, key: &str, region: &str, endpoint: &str) -> String {
     format!(
         "[[root.aws_kms]]\nname = \"{name}\"\nkey = \"{key}\"\nregion = \"{region}\"\nendpoint = \"{endpoint}\"\n"
     )
+}
+
+/// A root of this name in the transit engine at `address`, which logs in by `auth`.
+fn vault(name: &str, key: &str, address: &str, auth: &str) -> String {
+    format!("[[root.vault]]\nname = \"{name}\"\nkey = \"{key}\"\naddress = \"{address}\"\n{auth}\n")
 }
 
 /// Patience that a test has.

@@ -1,0 +1,49 @@
+//! `keypod store copy`: from one machine's SQLite file to a database that many share.
+
+use std::process::{Command, Output};
+
+use keypod_tests::{SidecarBuilder, keypod};
+use serde_json::{Value, json};
+
+use super::store;
+
+fn copy(from: &std::path::Path, to: &std::path::Path) -> Output {
+    let mut command = Command::new(keypod());
+    command.args(["store", "copy", "--json", "--from"]).arg(from).arg("--to").arg(to);
+    command.output().unwrap()
+}
+
+#[tokio::test]
+async fn everything_moves_from_sqlite_to_postgresql_and_opens_there() {
+    let store = store();
+    let mut sidecar = SidecarBuilder::new().root(&store.root()).key("a").key("b").start().await;
+    let mut sealed = Vec::new();
+    for key in ["a", "b", "a"] {
+        sealed.push(sidecar.client().encrypt(key, b"hello", &json!({})).await);
+        sidecar.client().post_json("/v1/rotate", &json!({ "key": key })).await;
+    }
+    let (old, new) = (sidecar.folder().join("keypod.toml"), sidecar.folder().join("new.toml"));
+    let config = std::fs::read_to_string(&old).unwrap();
+    let (before, after) = config.split_once("[store]").unwrap();
+    let after = after.split_once("[log]").unwrap().1;
+    std::fs::write(&new, format!("{before}{}[log]{after}", store.store())).unwrap();
+
+    let refused = copy(&old, &new);
+    assert_eq!(refused.status.code(), Some(1), "its sidecar runs: {refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("in use"), "{refused:?}");
+    assert!(sidecar.stop().await.success());
+    let copied = copy(&old, &new);
+    assert!(copied.status.success(), "{copied:?}");
+    let told: Value = serde_json::from_slice(&copied.stdout).unwrap();
+    assert_eq!(told, json!({ "keys": 2, "versions": 5, "skipped": 0 }));
+    let again: Value = serde_json::from_slice(&copy(&old, &new).stdout).unwrap();
+    assert_eq!(again, json!({ "keys": 0, "versions": 0, "skipped": 2 }));
+    assert_eq!(copy(&old, &old).status.code(), Some(78), "a store is not copied into itself");
+
+    let moved = store.sidecar().start().await;
+    for ciphertext in &sealed {
+        assert_eq!(moved.client().decrypt(ciphertext, &json!({})).await, b"hello");
+    }
+    let refused = copy(&new, &old);
+    assert!(refused.status.success(), "and nothing has changed: {refused:?}");
+}
