@@ -202,8 +202,10 @@ async fn nothing_of_the_password_is_in_any_message() {
 async fn a_row_that_another_session_holds_is_told_within_the_time() {
     let database = Database::new("locked");
     let settings = database.set_up("keypod").await;
-    let settings = PostgresSettings { timeout: Duration::from_millis(300), ..settings };
+    let settings = PostgresSettings { connections_max: 1, ..settings };
     let store = PostgresStore::open(&settings).await.unwrap();
+    let impatient = sqlx::query("SET lock_timeout = '100ms'");
+    impatient.execute(&mut *store.connections.acquire().await.unwrap()).await.unwrap();
     let key = sample_key("held", 1);
     store.insert_key(&key).await.unwrap();
     let other = PostgresStore::open(&database.settings()).await.unwrap();
