@@ -98,8 +98,19 @@ fn a_caller_has_one_kind_of_credential_and_known_operations() {
 /// Both places that show every setting: the commented file, and the block in README.md.
 fn examples() -> [&'static str; 2] {
     let readme = include_str!("../../../README.md");
-    let block = readme.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```"));
+    let (_, configuration) = readme.split_once("## Configuration").unwrap();
+    let block = configuration.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```"));
     [include_str!("../../keypod.example.toml"), block.unwrap().0]
+}
+
+#[test]
+fn every_configuration_that_the_readme_shows_is_valid() {
+    let blocks = include_str!("../../../README.md").split("```toml\n").skip(1);
+    let blocks: Vec<_> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 3, "with AWS KMS, with Vault, and every setting");
+    for block in blocks {
+        parse(block).unwrap();
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::error_chain::error_chain;
 use crate::names::{KeyRef, KeyVersion};
 use crate::root::Binding;
 use crate::secret::KeyVersionSecret;
-use crate::store::{VersionRecord, VersionState};
+use crate::store::{StoreError, VersionRecord, VersionState};
 
 /// A version that is not in a cached row is looked for in the store again at most this often, and whoever asks waits
 /// for that look: another pod may have just made it, and a forged header must not turn into load on the store.
@@ -207,7 +207,13 @@ impl Shared {
         };
         let record = found.inspect_err(|error| {
             Counters::count(&self.cache.counters.lookup_failures);
-            tracing::debug!(?lookup, error = %error, "a key could not be looked up in the store");
+            match error {
+                // One line when the store goes away, and not one for each key: `check_store` says it.
+                StoreError::Unavailable { .. } => {
+                    tracing::debug!(?lookup, error = %error, "a key could not be looked up");
+                }
+                _ => tracing::warn!(?lookup, error = %error, "a key could not be looked up"),
+            }
         })?;
         let Some(record) = record else {
             if let Some(known) = self.cache.key(lookup) {

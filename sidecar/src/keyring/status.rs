@@ -108,7 +108,13 @@ impl Keyring {
     pub async fn check_store(&self) -> Result<(), StoreError> {
         let checked = self.0.store.check().await;
         let problem = checked.as_ref().err().map(ToString::to_string);
-        *self.0.store_problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        let mut known = self.0.store_problem.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*known, &problem) {
+            (None, Some(problem)) => tracing::warn!(problem, "the store cannot be used"),
+            (Some(_), None) => tracing::info!("the store can be used again"),
+            _ => {}
+        }
+        *known = problem;
         checked
     }
 
