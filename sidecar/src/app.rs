@@ -226,7 +226,7 @@ async fn prove_roots(
                 notes.iter().for_each(|note| tracing::warn!(root = %name, kind, "{note}"));
             }
             // It would wrap every new version, and must not.
-            Err(error @ RootError::Unusable { .. }) => return Err(StartError::Root(error)),
+            Err(error @ RootError::Exposed { .. }) => return Err(StartError::Root(error)),
             Err(error) => {
                 tracing::error!(root = %name, error = error_chain(&error), "a root cannot be used");
                 refusal = refusal.or(Some(error));

@@ -18,6 +18,7 @@ mod follow;
 mod lifecycle;
 mod load;
 mod maintenance;
+mod news;
 mod probe;
 mod root_change;
 mod roots;
@@ -34,13 +35,13 @@ pub use roots::{RootStatus, Roots};
 pub use status::{CachedKeyStatus, KeyringStatus};
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use cache::{Cache, CachedKey, CachedVersion, Purpose};
 use flight::Flights;
 use maintenance::Schedule;
+use news::News;
 use setbacks::Setbacks;
 use usage::{Meter, Meters};
 
@@ -52,6 +53,9 @@ use crate::store::{KeyStore, VersionState};
 
 /// A request that finds a version used up by others after it was made for it tries the next, this often.
 const USED_UP_MAX: u32 = 1000;
+
+/// How long unused reservations may take to be given back at the end.
+const RETURN_MAX: Duration = Duration::from_secs(3);
 
 /// How the keyring caches, limits and destroys (KEYS.md, cache and outage contract).
 #[derive(Clone, Debug)]
@@ -100,8 +104,7 @@ struct Shared {
     /// The newest version of each key that this sidecar made.
     made_here: Mutex<HashMap<KeyId, KeyVersion>>,
     setbacks: Setbacks,
-    /// How often the store has told of a change.
-    news: AtomicU64,
+    news: News,
     meters: Meters,
     schedule: Schedule,
     /// What the store said when it was last asked.
@@ -199,7 +202,7 @@ impl Keyring {
             rotations: Flights::default(),
             made_here: Mutex::default(),
             setbacks: Setbacks::default(),
-            news: AtomicU64::new(0),
+            news: News::default(),
             meters: Meters::default(),
             schedule: Schedule::default(),
             store_problem: Mutex::default(),
@@ -349,8 +352,11 @@ impl Keyring {
 
     /// Gives unused reservations back and wipes every key. The store stays open for its owner to close.
     pub async fn close(&self) {
-        self.return_unused().await;
         self.0.cache.clear();
+        // They stay counted otherwise: more than was used, never less.
+        if tokio::time::timeout(RETURN_MAX, self.return_unused()).await.is_err() {
+            tracing::warn!("unused reservations stay counted: the store does not answer");
+        }
     }
 }
 

@@ -109,6 +109,14 @@ pub enum RootError {
         /// What is wrong with it and what to do.
         reason: String,
     },
+    /// Its key can leave it: then it is not a root, and nothing new may be wrapped under it.
+    #[error("the root {root} does not keep its key: {reason}")]
+    Exposed {
+        /// Which root.
+        root: RootName,
+        /// How it can leave and what to do.
+        reason: String,
+    },
     /// The wrapped bytes do not belong to this root, key version or domain, or were altered.
     #[error(
         "a wrapped key version does not unwrap under {root}: the row was altered or moved, or another root key wrapped it"

@@ -28,8 +28,11 @@ const GAUGE_IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Libraries that carry tokens, credentials or bodies, by the beginning of their targets. What they say below `info` is
 /// for their authors: it is never shown, whatever `log.filter` says.
-const QUIET: [&str; 10] =
-    ["aws_", "h2", "hyper", "log", "reqwest", "rustify", "rustls", "sqlx", "tower", "vaultrs"];
+const QUIET: [&str; 9] =
+    ["h2", "hyper", "log", "reqwest", "rustify", "rustls", "sqlx", "tower", "vaultrs"];
+/// The AWS SDK warns of its own accord with what a credential process wrote and with what AWS repeats of a refused
+/// request: nothing of it is shown. The root's own error tells what is to be mended.
+const SILENT: &str = "aws_";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +88,8 @@ fn quiet_libraries() -> FilterFn<impl Fn(&tracing::Metadata<'_>) -> bool> {
 }
 
 fn is_shown(target: &str, level: tracing::Level) -> bool {
-    level <= tracing::Level::INFO || !QUIET.iter().any(|quiet| target.starts_with(quiet))
+    let is_quiet = || QUIET.iter().any(|quiet| target.starts_with(quiet));
+    !target.starts_with(SILENT) && (level <= tracing::Level::INFO || !is_quiet())
 }
 
 /// Keeps metrics for this process.
@@ -109,12 +113,11 @@ mod tests {
 
     #[test]
     fn libraries_that_carry_secrets_never_show_more_than_what_is_for_operators() {
-        for target in
-            ["aws_sigv4::http_request", "rustify::client", "hyper_util::client", "sqlx::query"]
-        {
+        for target in ["rustify::client", "hyper_util::client", "sqlx::query"] {
             assert!(!is_shown(target, Level::TRACE) && !is_shown(target, Level::DEBUG), "{target}");
             assert!(is_shown(target, Level::INFO) && is_shown(target, Level::ERROR), "{target}");
         }
+        assert!(!is_shown("aws_config::meta::credentials::chain", Level::ERROR));
         assert!(is_shown("keypod::keyring::load", Level::TRACE));
     }
 }

@@ -218,7 +218,8 @@ impl Failure {
                 }
                 RootError::Denied { .. }
                 | RootError::KeyGone { .. }
-                | RootError::Unusable { .. } => Self::new(
+                | RootError::Unusable { .. }
+                | RootError::Exposed { .. } => Self::new(
                     Code::RootUnavailable,
                     "the root refuses this key: an operator must look at the log and mend it",
                 ),

@@ -114,7 +114,8 @@ impl Health {
         let status = keyring.status(api.service().now());
         let mut ready = true;
         let problem = keyring.store_problem();
-        let _ = writeln!(report, "store: {}", problem.as_deref().unwrap_or("ok"));
+        let store = if problem.is_none() { "ok" } else { "cannot be used" };
+        let _ = writeln!(report, "store: {store}");
         for name in &self.preload {
             let newest = status.cached.iter().rfind(|cached| cached.name == *name);
             if newest.is_none_or(|cached| cached.encrypts_for.is_zero()) {

@@ -108,6 +108,7 @@ impl KeyringError {
                 RootError::Denied { .. }
                     | RootError::KeyGone { .. }
                     | RootError::Unusable { .. }
+                    | RootError::Exposed { .. }
                     | RootError::Corrupt { .. }
             ),
             Self::NotWrapped | Self::WrappedElsewhere { .. } => true,

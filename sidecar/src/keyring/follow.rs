@@ -1,9 +1,7 @@
 //! Reads rows again as the store tells of changes by other sidecars, so that a rotation or a disabled version is seen at
 //! once and not at the next refresh. A store that tells of nothing, or is away, costs no more than that refresh.
 
-use std::sync::atomic::Ordering;
-
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 
 use super::cache::CachedKey;
 use super::maintenance::CONCURRENT_MAX;
@@ -18,10 +16,15 @@ impl Keyring {
         let events = self.0.store.watch();
         events
             .for_each_concurrent(CONCURRENT_MAX, |event| async move {
-                self.0.news.fetch_add(1, Ordering::SeqCst);
                 match event {
-                    StoreEvent::Changed(id) => self.read_again(id, clock.now()).await,
-                    StoreEvent::Resumed => self.read_all_again(clock.now()).await,
+                    StoreEvent::Changed(id) => {
+                        self.0.news.of_key(id);
+                        self.read_again(id, clock.now()).await;
+                    }
+                    StoreEvent::Resumed => {
+                        self.0.news.of_all();
+                        self.read_all_soon(clock.now());
+                    }
                 }
             })
             .await;
@@ -30,11 +33,12 @@ impl Keyring {
     /// Reads a key's row, if it is in memory, and has a new primary version in memory before it is asked for.
     async fn read_again(&self, id: KeyId, now: Now) {
         let lookup = KeyLookup::Id(id);
+        let again = lookup.clone();
         let Some(known) = self.0.cache.key(&lookup) else { return };
         match self.look_up(lookup, now.monotonic, now).await {
             Ok(key) => self.warm_new_primary(&known, &key, now),
             // The next tick tries again.
-            Err(_) => known.refresh.put_off(now.monotonic),
+            Err(_) => self.0.cache.key(&again).unwrap_or(known).refresh.put_off(now.monotonic),
         }
     }
 
@@ -52,8 +56,8 @@ impl Keyring {
         }
     }
 
-    async fn read_all_again(&self, now: Now) {
-        let ids = self.0.cache.keys().into_iter().map(|key| key.record.id);
-        stream::iter(ids).for_each_concurrent(CONCURRENT_MAX, |id| self.read_again(id, now)).await;
+    /// Has every row read again at the next tick: however often this is told, once a second.
+    fn read_all_soon(&self, now: Now) {
+        self.0.cache.keys().iter().for_each(|key| key.refresh.put_off(now.monotonic));
     }
 }

@@ -4,7 +4,6 @@
 //! load and gets its error. Plaintext never comes near this branch.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::cache::{CachedKey, CachedVersion, Counters, Due, LastUse, Purpose};
@@ -105,6 +104,10 @@ impl Keyring {
             Some(setback) if setback.may_pass() => {}
             Some(_) => return None,
         }
+        // A primary version that was refused stays so until a root gives it: nothing seals in its place.
+        if self.0.setbacks.last_was_refusal(primary_ref, primary) {
+            return None;
+        }
         older.used.touch(now);
         Counters::count(&self.0.cache.counters.hits);
         Some(older)
@@ -200,7 +203,7 @@ impl Shared {
     ) -> Result<Arc<CachedKey>, KeyringError> {
         Counters::count(&self.cache.counters.lookups);
         let look = self.cache.next_look();
-        let heard = self.news.load(Ordering::SeqCst);
+        let heard = self.news.last();
         let found = match lookup {
             KeyLookup::Name(name) => self.store.key_by_name(name).await,
             KeyLookup::Id(id) => self.store.key_by_id(*id).await,
@@ -222,18 +225,19 @@ impl Shared {
             }
             return Err(KeyringError::NoSuchKey);
         };
-        // Told of a change while this look was under way: it may have read what was before.
-        let wait = match self.news.load(Ordering::SeqCst) == heard {
-            true => jittered(self.settings.refresh_after),
-            false => Duration::ZERO,
-        };
-        Ok(self.cache.put_key(CachedKey {
+        let id = record.id;
+        let key = self.cache.put_key(CachedKey {
             record,
             look,
             looked_at: now.monotonic,
-            refresh: Due::at(now.monotonic + wait),
+            refresh: Due::at(now.monotonic + jittered(self.settings.refresh_after)),
             used: LastUse::at(now),
-        }))
+        });
+        // Told of a change while this look was under way: it may have read what was before.
+        if self.news.since(heard, id) {
+            key.refresh.put_off(now.monotonic);
+        }
+        Ok(key)
     }
 
     /// Unwraps a version as `record` has it. A refusal counts only for a row that is still so: one that was moved to

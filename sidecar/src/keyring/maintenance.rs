@@ -34,6 +34,7 @@ pub(super) struct Schedule(Mutex<State>);
 struct State {
     looked_over: Option<Instant>,
     last: Option<Now>,
+    asked_others: Option<Instant>,
     hold_until: Option<Instant>,
 }
 
@@ -41,10 +42,11 @@ struct State {
 struct Due {
     look_over: bool,
     destroy: bool,
+    ask_others: bool,
 }
 
 impl Schedule {
-    fn tick(&self, now: Now) -> Due {
+    fn tick(&self, now: Now, root_recheck: Duration) -> Due {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = state.last.replace(now)
             && jumped(last, now)
@@ -59,7 +61,12 @@ impl Schedule {
         if look_over {
             state.looked_over = Some(now.monotonic);
         }
-        Due { look_over, destroy: state.hold_until.is_none_or(|until| now.monotonic >= until) }
+        let ask_others = state.asked_others.is_none_or(|then| now.since(then) >= root_recheck);
+        if ask_others {
+            state.asked_others = Some(now.monotonic);
+        }
+        let destroy = state.hold_until.is_none_or(|until| now.monotonic >= until);
+        Due { look_over, destroy, ask_others }
     }
 }
 
@@ -104,11 +111,25 @@ impl Keyring {
 
     /// Rotates by period, destroys what is to be destroyed, and has the preloaded keys in memory.
     pub async fn do_due(&self, now: Now) {
-        let due = self.0.schedule.tick(now);
+        let due = self.0.schedule.tick(now, self.0.settings.root_recheck);
         if due.look_over {
             self.look_over(due.destroy, now).await;
             self.warm_pinned(now).await;
         }
+        if due.ask_others {
+            self.ask_other_roots().await;
+        }
+    }
+
+    /// Rechecks end at the first root that opens; how the others are shows only when they are asked.
+    async fn ask_other_roots(&self) {
+        let versions: Vec<_> = (self.0.cache.versions().into_iter())
+            .filter_map(|(key_ref, _)| {
+                let key = self.0.cache.key(&KeyLookup::Id(key_ref.id))?;
+                Some((key_ref, key.record.version(key_ref.version)?.wrappings.clone()))
+            })
+            .collect();
+        self.0.roots.ask_others(&versions, &self.0.settings.domain).await;
     }
 
     /// Has the newest versions of the pinned keys in memory again: after a rotation elsewhere, or an outage.

@@ -87,7 +87,7 @@ enum ChangeError {
     #[error(
         "the root {0} cannot show what its wrapping holds, so it stays: if that root is gone for good, take it out of the configuration"
     )]
-    OldRoot(RootName, #[source] RootError),
+    OldRoot(RootName, #[source] KeyringError),
     #[error("the root {0} is not in the configuration")]
     NotConfigured(RootName),
     #[error("others go on changing it: run this again")]
@@ -96,6 +96,16 @@ enum ChangeError {
     RootWentAway,
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+}
+
+impl ChangeError {
+    /// The error of a root that is away for now.
+    fn away(&self) -> Option<&KeyringError> {
+        match self {
+            Self::Keyring(error) | Self::OldRoot(_, error) => Some(error).filter(|e| e.may_pass()),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -230,9 +240,12 @@ impl RootChanger {
             }
             match self.change_once(key_ref, &record, change).await {
                 Err(ChangeError::Keyring(KeyringError::Store(error)))
-                    if matches!(*error, StoreError::Conflict) => {}
-                Err(ChangeError::Keyring(error)) if error.may_pass() => {
-                    tokio::time::sleep(wait_after(&error)).await;
+                    if matches!(*error, StoreError::Conflict) =>
+                {
+                    away = None;
+                }
+                Err(error) if error.away().is_some() => {
+                    tokio::time::sleep(error.away().map_or(WAIT_FOR_ROOT, wait_after)).await;
                     away = Some(error);
                     continue;
                 }
@@ -244,8 +257,10 @@ impl RootChanger {
                 None => return Ok(Done::AsItWas),
             }
         }
-        gone.store(away.is_some(), Ordering::Relaxed);
-        Err(away.map_or(ChangeError::Busy, ChangeError::Keyring))
+        if away.is_some() {
+            gone.store(true, Ordering::Relaxed);
+        }
+        Err(away.unwrap_or(ChangeError::Busy))
     }
 
     async fn change_once(
@@ -312,7 +327,7 @@ impl RootChanger {
         let (old, kept) = split(wrappings, root);
         let Some(old) = old else { return Ok(kept) };
         let held = match self.roots.unwrap_one(&old, binding).await {
-            Some(Err(error)) => return Err(ChangeError::OldRoot(root.clone(), error)),
+            Some(Err(error)) => return Err(ChangeError::OldRoot(root.clone(), error.into())),
             Some(Ok(secret)) => Some(secret),
             None => None,
         };

@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 
 use super::KeyringError;
 use crate::error_chain::error_chain;
-use crate::names::RootName;
+use crate::names::{KeyRef, RootName};
 use crate::root::{Binding, Root, RootDescription, RootError};
 use crate::secret::{KeyVersionSecret, WrappedKey};
 use crate::store::Wrapping;
@@ -74,11 +74,10 @@ impl Roots {
         &self,
         domain: &str,
     ) -> Vec<(RootDescription, Result<Vec<String>, RootError>)> {
-        let checks = self.0.iter().map(|member| async move {
-            let checked = member.root.check(domain).await;
-            member.note(checked.as_ref().err());
-            (member.root.describe(), checked)
-        });
+        let checks = self
+            .0
+            .iter()
+            .map(|member| async move { (member.root.describe(), member.root.check(domain).await) });
         join_all(checks).await
     }
 
@@ -122,6 +121,21 @@ impl Roots {
     ) -> Option<Result<KeyVersionSecret, RootError>> {
         let member = self.0.iter().find(|member| member.name == wrapping.root)?;
         Some(member.unwrap_key(&wrapping.wrapped, binding).await)
+    }
+
+    /// Asks the roots that come after the first for what they wrapped, so that how they are is known before they are
+    /// needed.
+    pub async fn ask_others(&self, versions: &[(KeyRef, Vec<Wrapping>)], domain: &str) {
+        let asked = self.0.iter().skip(1).map(|member| async move {
+            let of_member = |wrapping: &&Wrapping| wrapping.root == member.name;
+            let found = versions
+                .iter()
+                .find_map(|(key, wrappings)| Some((*key, wrappings.iter().find(of_member)?)));
+            if let Some((key, wrapping)) = found {
+                let _ = member.unwrap_key(&wrapping.wrapped, Binding { key, domain }).await;
+            }
+        });
+        join_all(asked).await;
     }
 
     /// `secret` wrapped by every root, and proven to unwrap at each.

@@ -4,12 +4,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::KeyringError;
 use crate::clock::Now;
 use crate::names::KeyRef;
 use crate::store::VersionRecord;
+
+/// After this long a version that was refused is as any that is not in memory.
+const REFUSALS_KEPT: Duration = Duration::from_secs(60 * 60);
 
 /// The setbacks that still count.
 #[derive(Debug, Default)]
@@ -36,6 +39,13 @@ impl Setbacks {
         counts.then(|| setback.error.clone())
     }
 
+    /// Whether the last that is known of this version is that it was refused, however long ago.
+    pub(super) fn last_was_refusal(&self, key_ref: KeyRef, record: &VersionRecord) -> bool {
+        self.lock().get(&key_ref).is_some_and(|setback| {
+            setback.revision == record.revision && setback.error.ends_the_key()
+        })
+    }
+
     /// Remembers `error` for this version until then.
     pub(super) fn note(
         &self,
@@ -52,9 +62,12 @@ impl Setbacks {
         self.lock().remove(&key_ref);
     }
 
-    /// Drops those that no longer count.
+    /// Drops those that no longer count; refusals are remembered for a while longer.
     pub(super) fn prune(&self, now: Now) {
-        self.lock().retain(|_, setback| now.monotonic < setback.until);
+        self.lock().retain(|_, setback| match setback.error.ends_the_key() {
+            true => now.since(setback.until) < REFUSALS_KEPT,
+            false => now.monotonic < setback.until,
+        });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<KeyRef, Setback>> {

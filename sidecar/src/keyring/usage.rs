@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::cache::CachedKey;
 use super::{Keyring, KeyringError, Shared};
 use crate::names::KeyRef;
-use crate::store::{KeyRecord, Usage};
+use crate::store::{KeyRecord, StoreError, Usage};
 
 /// Messages reserved at once, at most: what a crash can over-count.
 const BLOCK_MESSAGES_MAX: u64 = 1 << 17;
@@ -146,6 +146,9 @@ impl Keyring {
             if let Err(error) = self.0.store.return_usage(key_ref, unused).await {
                 // They stay counted: more than was used, never less.
                 tracing::warn!(key_id = %key_ref.id, error = %error, "unused reservations stay counted");
+                if matches!(error, StoreError::Unavailable { .. }) {
+                    return;
+                }
             }
         }
     }

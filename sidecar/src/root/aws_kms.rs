@@ -114,6 +114,7 @@ impl AwsKmsRoot {
             .region(region)
             .identity_cache(identities);
         let chain = Box::pin(loader.load()).await;
+        transport::check_chain(&chain)?;
         Self::with_chain(settings, &chain, attempt_timeout, arena)
     }
 

@@ -11,7 +11,7 @@ mod circuit;
 mod tests;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,6 +29,8 @@ const TRIES_MAX: u32 = 3;
 const WAIT_FIRST: Duration = Duration::from_millis(50);
 /// A root that asks for more than this is not waited for: the request is, with `Retry-After`.
 const WAIT_MAX: Duration = Duration::from_secs(1);
+/// Between the tries of a check.
+const CHECK_AGAIN: Duration = Duration::from_millis(250);
 /// Calls to the root at once: thousands of cold keys do not all arrive there together.
 const CALLS_MAX: usize = 64;
 /// Retries are at most this share of the calls of the last ten seconds, and [`RETRIES_PER_SECOND`] more.
@@ -193,13 +195,26 @@ impl Root for RetryingRoot {
         self.call(|| self.inner.unwrap_key(wrapped, binding)).await
     }
 
-    /// As the root below: its tries are its own, bounded as one call.
+    /// As the root below, tried again for as long as a call may take: at a start, credentials may be slow to come.
     async fn check(&self, domain: &str) -> Result<Vec<String>, RootError> {
-        let Patience { call_timeout, .. } = self.patience;
-        match tokio::time::timeout(call_timeout, self.inner.check(domain)).await {
-            Ok(checked) => checked,
-            Err(_) => Err(self.silent(call_timeout)),
-        }
+        let last = Mutex::new(None);
+        let tries = async {
+            loop {
+                match self.inner.check(domain).await {
+                    Err(error) if passes(&error) => {
+                        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                        tokio::time::sleep(CHECK_AGAIN).await;
+                    }
+                    checked => return checked,
+                }
+            }
+        };
+        let call_timeout = self.patience.call_timeout;
+        let checked = tokio::time::timeout(call_timeout, tries).await;
+        checked.unwrap_or_else(|_| {
+            let last = last.lock().unwrap_or_else(PoisonError::into_inner).take();
+            Err(last.unwrap_or_else(|| self.silent(call_timeout)))
+        })
     }
 
     fn describe(&self) -> RootDescription {

@@ -92,3 +92,45 @@ async fn the_check_says_of_each_part_whether_it_can_be_reached() {
     assert_eq!(status.code(), Some(78), "{text}");
     drop((stand_in, key));
 }
+
+#[tokio::test]
+async fn what_a_credential_process_writes_is_in_no_log() {
+    let (builder, stand_in, _) = in_kms("");
+    let config = builder.folder().join("aws-config");
+    let process = "sh -c 'echo canary-of-the-process >&2; exit 1'";
+    std::fs::write(&config, format!("[default]\ncredential_process = {process}\n")).unwrap();
+    let nothing = builder.folder().join("nothing").display().to_string();
+    let builder = builder
+        .config("")
+        .variable("AWS_CONFIG_FILE", &config.display().to_string())
+        .variable("AWS_SHARED_CREDENTIALS_FILE", &nothing)
+        .variable("KEYPOD_LOG__FILTER", "trace");
+    let (status, text) = builder.fail_to_start();
+    assert_eq!(status.code(), Some(1), "{text}");
+    assert!(text.contains("credentials"), "{text}");
+    assert!(!text.contains("canary-of-the-process"), "{text}");
+    assert_eq!(stand_in.count("Encrypt"), 0);
+}
+
+#[tokio::test]
+async fn tokens_are_not_sent_to_an_endpoint_in_the_clear() {
+    let (builder, _stand_in, _) = in_kms("");
+    for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS"] {
+        let builder = SidecarBuilder::new().root(
+            &std::fs::read_to_string({
+                builder.write();
+                builder.folder().join("keypod.toml")
+            })
+            .map(|config| root_of(&config))
+            .unwrap(),
+        );
+        let builder = with_credentials(builder).variable(name, "http://sts.example");
+        assert_says(builder.fail_to_start(), 78, &["http://sts.example", "https://"]);
+    }
+}
+
+/// The tables of the roots in a configuration.
+fn root_of(config: &str) -> String {
+    let (_, after) = config.split_once("[root]").unwrap();
+    format!("[root]{}", after.split_once("[store]").unwrap().0)
+}

@@ -31,7 +31,7 @@ async fn mistakes_about_a_database_are_said_at_start_with_the_mend_and_show_no_p
         ),
         (right.replace(&user_line, "user = \"nobody_here\""), "nobody_here"),
         (right.replace(&database, "database = \"nowhere\""), "nowhere"),
-        (right.replace(&database, "database = \"postgres\""), "store"),
+        (right.replace(&database, "database = \"postgres\""), "database postgres"),
         (right.replace(&ca, &other_ca), "certificate"),
         (right.replace("127.0.0.1", server.host_without_certificate()), "certificate"),
         (right.replace(&format!("port = {}", server.port()), "port = 1"), "port 1"),

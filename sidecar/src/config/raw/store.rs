@@ -24,7 +24,7 @@ struct RawPostgres {
     port: u16,
     #[serde(default = "default_keypod")]
     database: String,
-    #[serde(default = "default_keypod")]
+    #[serde(default = "default_user")]
     user: String,
     password_file: Option<PathBuf>,
     #[serde(default = "default_keypod")]
@@ -52,6 +52,11 @@ fn default_port() -> u16 {
 
 fn default_keypod() -> String {
     "keypod".to_owned()
+}
+
+/// The role that `keypod store roles` makes for sidecars.
+fn default_user() -> String {
+    "keypod_sidecar".to_owned()
 }
 
 fn default_connections_max() -> u32 {

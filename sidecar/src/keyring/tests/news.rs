@@ -53,7 +53,10 @@ async fn after_a_gap_in_what_the_store_tells_every_row_is_read_again() {
         world.set_state(&world.another(), key, VersionState::Disabled).await;
     }
     tell(&world, StoreEvent::Resumed);
-    until("both are wiped", || world.arena.slots_used() == empty).await;
+    let heard = || world.keyring.0.news.last() > 0;
+    until("it is heard", heard).await;
+    world.keyring.refresh(world.now()).await;
+    assert_eq!(world.arena.slots_used(), empty, "both are wiped");
 }
 
 #[tokio::test]
@@ -98,7 +101,7 @@ async fn news_during_a_look_that_may_have_read_what_was_before_makes_another_loo
     let key_ref = KeyRef { id: key.id, version: KeyVersion::FIRST };
     world.store.inner.update_version(key_ref, record.revision, &change).await.unwrap();
     tell(&world, StoreEvent::Changed(key.id));
-    until("the news is heard", || slow.0.news.load(std::sync::atomic::Ordering::SeqCst) > 0).await;
+    until("the news is heard", || slow.0.news.last() > 0).await;
     world.store.gate.open();
     opening.await.unwrap().unwrap();
     slow.refresh(world.now()).await;

@@ -35,6 +35,14 @@ pub enum AwsKmsRootError {
         /// The setting.
         endpoint: String,
     },
+    /// The environment or a profile sends AWS's requests, tokens among them, over the network in the clear.
+    #[error(
+        "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_STS or endpoint_url of the profile is {endpoint}, where credentials would go over the network in the clear: use https://"
+    )]
+    PlainChainEndpoint {
+        /// The address.
+        endpoint: String,
+    },
     /// An endpoint is one address, and the switches choose among AWS's own.
     #[error(
         "root.aws_kms.endpoint is set, and so is a FIPS or dual-stack endpoint (root.aws_kms.fips, root.aws_kms.dual_stack, AWS_USE_FIPS_ENDPOINT or AWS_USE_DUALSTACK_ENDPOINT): leave out one or the other"

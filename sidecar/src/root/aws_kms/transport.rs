@@ -14,6 +14,7 @@ use aws_sdk_kms::config::{
     Builder, ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
 };
 use aws_sdk_kms::error::BoxError;
+use aws_types::service_config::ServiceConfigKey;
 
 use super::{AwsKmsRootError, AwsKmsSettings};
 
@@ -51,6 +52,23 @@ pub(super) fn reaching(
             Ok(config.http_client(aws_smithy_http_client::Builder::new().build_http()))
         }
         Way::InTheClear => Err(AwsKmsRootError::PlainEndpoint { endpoint: endpoint.clone() }),
+    }
+}
+
+/// Whether the addresses that the environment or a profile names for all of AWS, and for STS, are safe: a service
+/// account's token goes there.
+///
+/// # Errors
+/// [`AwsKmsRootError::PlainChainEndpoint`].
+pub(super) fn check_chain(chain: &SdkConfig) -> Result<(), AwsKmsRootError> {
+    let key = ServiceConfigKey::builder().service_id("sts").env("AWS_ENDPOINT_URL");
+    let key = key.profile("endpoint_url").build().ok();
+    let of_sts = chain.service_config().zip(key).and_then(|(all, key)| all.load_config(key));
+    let of_all = chain.endpoint_url().map(str::to_owned);
+    let plain = |address: &String| matches!(Way::of(address), Way::InTheClear);
+    match of_sts.into_iter().chain(of_all).find(plain) {
+        Some(endpoint) => Err(AwsKmsRootError::PlainChainEndpoint { endpoint }),
+        None => Ok(()),
     }
 }
 

@@ -13,11 +13,26 @@ use crate::root::RootError;
 /// A [`RootError`] that does not know yet of which root it is; of one login, for all who wait for it.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
-    Unavailable { reason: String, retry_after: Option<Duration> },
-    Throttled { retry_after: Option<Duration> },
-    Denied { reason: String },
-    KeyGone { reason: String },
-    Unusable { reason: String },
+    Unavailable {
+        reason: String,
+        retry_after: Option<Duration>,
+    },
+    Throttled {
+        retry_after: Option<Duration>,
+    },
+    Denied {
+        reason: String,
+    },
+    KeyGone {
+        reason: String,
+    },
+    Unusable {
+        reason: String,
+    },
+    /// Its key can leave Vault.
+    Exposed {
+        reason: String,
+    },
     Corrupt,
 }
 
@@ -32,7 +47,8 @@ impl Failure {
             Self::Unavailable { reason, .. }
             | Self::Denied { reason }
             | Self::KeyGone { reason }
-            | Self::Unusable { reason } => reason,
+            | Self::Unusable { reason }
+            | Self::Exposed { reason } => reason,
             Self::Throttled { .. } => "Vault asks for fewer calls",
             Self::Corrupt => "it does not unwrap",
         }
@@ -49,6 +65,7 @@ impl Failure {
             Self::Denied { reason } => RootError::Denied { root, reason },
             Self::KeyGone { reason } => RootError::KeyGone { root, reason },
             Self::Unusable { reason } => RootError::Unusable { root, reason },
+            Self::Exposed { reason } => RootError::Exposed { root, reason },
             Self::Corrupt => RootError::Corrupt { root },
         }
     }

@@ -103,6 +103,7 @@ impl KeyPlace {
     /// What an operator should know of a key with these properties.
     pub(super) fn judge_properties(&self, key: &KeyProperties) -> Result<Vec<String>, Failure> {
         let unusable = |is: &str| Err(Failure::Unusable { reason: self.new_key(is) });
+        let exposed = |is: &str| Err(Failure::Exposed { reason: self.new_key(is) });
         if !AEAD_KINDS.contains(&key.kind.as_str()) {
             return unusable("is of a kind that takes no associated data");
         }
@@ -110,10 +111,10 @@ impl KeyPlace {
             return unusable("is derived");
         }
         if key.exportable {
-            return unusable("is exportable, so the root key can leave Vault");
+            return exposed("is exportable, so the root key can leave Vault");
         }
         if key.allow_plaintext_backup {
-            return unusable("allows plaintext backups, so the root key can leave Vault");
+            return exposed("allows plaintext backups, so the root key can leave Vault");
         }
         let Self { mount, key: name } = self;
         let mut notes = Vec::new();

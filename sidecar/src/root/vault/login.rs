@@ -107,6 +107,10 @@ fn refused(error: CallError, auth: &VaultAuth, mount: &str) -> Failure {
                 "there is no such auth method at auth/{mount} ({said}): run vault auth enable, or set its mount"
             ),
         },
+        // Vault answers the same when it cannot ask Kubernetes: an outage there must not end keys here.
+        403 if matches!(auth, VaultAuth::Kubernetes { .. }) => Failure::unavailable(format!(
+            "the login at auth/{mount} was refused, or Vault could not ask Kubernetes ({status}: {said}): check that the method is enabled there, its role, the {what} in {path}, and that Vault reaches the API server"
+        )),
         _ => Failure::Denied {
             reason: format!(
                 "the login at auth/{mount} was refused ({status}: {said}): check that the method is enabled there, its role, and the {what} in {path}"

@@ -208,7 +208,7 @@ fn from_code(settings: &PostgresSettings, code: &str, message: &str) -> StoreErr
         )),
         "3D000" => say(&"there is no such database: see store.postgres.database, or create it"),
         "42501" => say(&format_args!(
-            "the role {user:?} may not do this ({message}): run postgres-roles.sql as an admin, again after each \
+            "the role {user:?} may not do this ({message}): run what `keypod store roles` prints as an admin (psql -f), again after each \
              `keypod store migrate`"
         )),
         "42P01" | "3F000" | "42703" => {

@@ -90,7 +90,7 @@ async fn look(connection: &mut PgConnection, settings: &PostgresSettings) -> Res
         Some(true) => {}
         Some(false) => {
             let what = format!(
-                "the role {:?} may not use this schema: run postgres-roles.sql as an admin",
+                "the role {:?} may not use this schema: run what `keypod store roles` prints as an admin (psql -f)",
                 settings.user
             );
             return Err(unavailable(settings, what).into());

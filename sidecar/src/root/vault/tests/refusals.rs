@@ -22,7 +22,7 @@ async fn unusable(root: &VaultRoot, wanted: &str) {
 
 async fn check_says(root: &VaultRoot, wanted: &str) {
     let error = root.check("test").await.unwrap_err();
-    assert!(matches!(error, RootError::Unusable { .. }), "{error:?}");
+    assert!(matches!(error, RootError::Unusable { .. } | RootError::Exposed { .. }), "{error:?}");
     assert!(error.to_string().contains(wanted), "{error}");
     assert!(error.to_string().contains("make another one"), "{error}");
 }
