@@ -33,7 +33,7 @@ use crate::error_chain::error_chain;
 use crate::http::{
     Api, Callers, CallersError, Health, HttpSettings, Listeners, Proof, Served, serve_health,
 };
-use crate::keyring::{Keyring, KeyringSettings, Probed};
+use crate::keyring::{Keyring, KeyringSettings, MAINTAIN_EVERY, Probed};
 use crate::limits::{LimitSizes, Limits};
 use crate::names::KeyName;
 use crate::policy::Rules;
@@ -45,8 +45,6 @@ use crate::telemetry::{self, Format};
 
 /// The store is asked whether it can be written this often.
 const WATCH_STORE_EVERY: Duration = Duration::from_secs(5);
-/// The keyring looks after itself this often.
-const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// A started sidecar that does not serve yet.
 #[derive(Debug)]

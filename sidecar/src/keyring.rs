@@ -29,6 +29,7 @@ mod usage;
 
 pub use error::KeyringError;
 pub use lifecycle::{Destruction, NewKey};
+pub use maintenance::MAINTAIN_EVERY;
 pub use probe::Probed;
 pub use root_change::{RootChange, RootChanger, RootSurvey, RootsChanged};
 pub use roots::{RootStatus, Roots};

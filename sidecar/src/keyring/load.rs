@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cache::{CachedKey, CachedVersion, Counters, Due, LastUse, Purpose};
+use super::maintenance::MAINTAIN_EVERY;
 use super::{KeyLookup, Keyring, KeyringError, Shared, check_state};
 use crate::clock::Now;
 use crate::envelope;
@@ -230,7 +231,7 @@ impl Shared {
             record,
             look,
             looked_at: now.monotonic,
-            refresh: Due::at(now.monotonic + jittered(self.settings.refresh_after)),
+            refresh: Due::at(now.monotonic + ahead(self.settings.refresh_after)),
             used: LastUse::at(now),
         });
         // Told of a change while this look was under way: it may have read what was before.
@@ -305,7 +306,7 @@ impl Shared {
         let version = CachedVersion {
             data_key: Arc::new(data_key),
             unwrapped_at: now.monotonic,
-            recheck: Due::at(now.monotonic + jittered(self.settings.root_recheck)),
+            recheck: Due::at(now.monotonic + ahead(self.settings.root_recheck)),
             used,
             meter: self.meters.of(key_ref),
         };
@@ -320,6 +321,11 @@ impl Shared {
         let binding = Binding { key: key_ref, domain: &self.settings.domain };
         self.roots.unwrap_key(&record.wrappings, binding).await
     }
+}
+
+/// When to look again so that the look comes within `bound`: jittered, and at the last maintenance before.
+fn ahead(bound: Duration) -> Duration {
+    jittered(bound).saturating_sub(MAINTAIN_EVERY)
 }
 
 /// `duration`, less up to a fifth of it: so that many pods, or many keys of one pod, do not all ask at once.

@@ -15,6 +15,9 @@ use crate::error_chain::error_chain;
 use crate::names::KeyRef;
 use crate::store::{KeyRecord, VersionChange, VersionState};
 
+/// Each part of the maintenance is called this often. A look that would fall due between two calls is due at the first
+/// of them, so that it comes within its setting (`a_recheck_never_comes_later_than_its_setting_says`).
+pub const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 /// Calls of the store or the root that run at once.
 pub(super) const CONCURRENT_MAX: usize = 32;
 /// All keys in the store are looked over for what is due this often.

@@ -7,12 +7,13 @@
 
 mod answer;
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -41,6 +42,8 @@ pub struct Seen {
     pub access_key: Option<String>,
     /// The region that it was signed for.
     pub region: Option<String>,
+    /// When it had come.
+    pub at: Instant,
 }
 
 #[derive(Debug)]
@@ -48,6 +51,8 @@ struct State {
     upstream: Option<SocketAddr>,
     now: Mutex<Now>,
     seen: Mutex<Vec<Seen>>,
+    /// What moto answered, by operation and parameters; `None` while it is asked each time.
+    replies: Mutex<Option<HashMap<String, Reply>>>,
 }
 
 #[derive(Debug)]
@@ -86,7 +91,8 @@ impl KmsStandIn {
 
     fn start(upstream: Option<SocketAddr>, answer: Answer) -> Self {
         let now = Mutex::new(Now { answer, only: None, latency: Duration::ZERO });
-        let state = Arc::new(State { upstream, now, seen: Mutex::default() });
+        let state =
+            Arc::new(State { upstream, now, seen: Mutex::default(), replies: Mutex::default() });
         match serve(&state) {
             Ok((address, stop)) => Self { address, state, _stop: stop },
             Err(problem) => fail(&format!("the stand-in for KMS cannot listen: {problem}")),
@@ -116,6 +122,12 @@ impl KmsStandIn {
         self.state.now().latency = latency;
     }
 
+    /// Asks moto once for each call from now on, and answers the next one with the same parameters by itself: so
+    /// that a thousand calls take the latency that was set, and not what moto takes for them.
+    pub fn remember(&self) {
+        self.state.replies().get_or_insert_default();
+    }
+
     /// How many requests came for `operation`.
     #[must_use]
     pub fn count(&self, operation: &str) -> usize {
@@ -130,6 +142,10 @@ impl KmsStandIn {
 }
 
 impl State {
+    fn replies(&self) -> std::sync::MutexGuard<'_, Option<HashMap<String, Reply>>> {
+        self.replies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn now(&self) -> std::sync::MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -197,12 +213,24 @@ async fn respond(
         parameters: serde_json::from_slice(&body).unwrap_or_default(),
         access_key: credential_part(&head.headers, 0),
         region: credential_part(&head.headers, 2),
+        at: now(),
     };
+    let call = format!("{operation} {}", seen.parameters);
     state.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
     let (answer, latency) = state.answer_to(&operation);
     tokio::time::sleep(latency).await;
     match answer {
-        Answer::PassOn => pass_on(state.upstream, head.headers, body, &operation).await,
+        Answer::PassOn => {
+            let known = state.replies().as_ref().and_then(|replies| replies.get(&call).cloned());
+            let reply = match known {
+                Some(reply) => reply,
+                None => pass_on(state.upstream, head.headers, body, &operation).await?,
+            };
+            if let Some(replies) = &mut *state.replies() {
+                replies.insert(call, reply.clone());
+            }
+            Ok(response(reply.status, "application/x-amz-json-1.1", &[], reply.body))
+        }
         Answer::Error { status, code, message, headers } => {
             let body = answer::error_body(&code, &message);
             Ok(response(status, "application/x-amz-json-1.1", &headers, body))
@@ -246,7 +274,7 @@ async fn pass_on(
     headers: HeaderMap,
     body: Bytes,
     operation: &str,
-) -> Result<Response<Full<Bytes>>, Closed> {
+) -> Result<Reply, Closed> {
     let upstream = upstream.ok_or(Closed)?;
     let call = move || {
         let names = ["authorization", "content-type", "x-amz-target"];
@@ -255,8 +283,7 @@ async fn pass_on(
         plain_http::call(upstream, "POST", "/", &values, &body)
     };
     let reply = tokio::task::spawn_blocking(call).await.map_err(|_| Closed)?;
-    let Reply { status, body } = corrected(reply.map_err(|_| Closed)?, operation);
-    Ok(response(status, "application/x-amz-json-1.1", &[], body))
+    Ok(corrected(reply.map_err(|_| Closed)?, operation))
 }
 
 /// moto's answer as AWS documents it. moto tells a ciphertext of another key from one of no key of this account,
@@ -269,4 +296,9 @@ fn corrected(reply: Reply, operation: &str) -> Reply {
         return Reply { status: 400, body: answer::error_body("IncorrectKeyException", message) };
     }
     reply
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test compares this with its own clock")]
+fn now() -> Instant {
+    Instant::now()
 }

@@ -80,6 +80,32 @@ async fn a_root_that_refuses_ends_the_key_at_the_next_recheck() {
 }
 
 #[tokio::test]
+async fn a_recheck_never_comes_later_than_its_setting_says() {
+    // The maintenance does not come when the bound passes, but somewhat before and after.
+    let bound = MAINTAIN_EVERY * 11 / 2;
+    let short = |settings: &mut KeyringSettings| {
+        (settings.root_recheck, settings.refresh_after) = (bound, bound);
+    };
+    let world = World::with(short).await;
+    world.key("a").await;
+    let seen = || (world.root.unwraps(), world.store.lookups());
+    let (mut known, mut looks) = (seen(), [world.now(); 2]);
+    for _ in 0..500 {
+        world.pass(MAINTAIN_EVERY).await;
+        let (unwraps, lookups) = seen();
+        for (look, has_come) in looks.iter_mut().zip([unwraps > known.0, lookups > known.1]) {
+            let waited = world.now().since(look.monotonic);
+            assert!(waited <= bound, "{waited:?}");
+            if has_come {
+                *look = world.now();
+            }
+        }
+        known = (unwraps, lookups);
+    }
+    assert!(known.0 > 100 && known.0 < 300, "it was rechecked, and not at every turn: {known:?}");
+}
+
+#[tokio::test]
 async fn a_disabled_version_is_wiped() {
     let world = World::new().await;
     let key = world.key("a").await;
