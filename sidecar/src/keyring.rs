@@ -230,10 +230,7 @@ impl Keyring {
         let mut another_may_do = permit.action() == Action::Encrypt;
         for _ in 0..USED_UP_MAX {
             let key = self.key(&lookup, Purpose::Encrypt, now).await?;
-            let version = match self.in_place_of_the_primary(&key, now).filter(|_| another_may_do) {
-                Some(version) => version,
-                None => self.version(&key, key.record.primary, Purpose::Encrypt, now).await?,
-            };
+            let version = self.sealing_version(&key, another_may_do, now).await?;
             let settings = &key.record.settings;
             if messages > settings.messages_max || bytes > settings.bytes_max {
                 // Before it rotates: no version would do.

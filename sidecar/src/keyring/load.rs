@@ -83,34 +83,49 @@ impl Keyring {
         self.unwrap_version(key_ref, record, not_before(now, bound), now).await
     }
 
-    /// The version that seals while the primary one is not in memory: the newest that is, and that still may. The unwrap
-    /// of the primary one begins beside, and nobody waits for it: after a rotation elsewhere a root that hangs holds
-    /// up no traffic. `None` if the primary one is in memory, may not seal, or was refused.
-    pub(super) fn in_place_of_the_primary(
+    /// The version that seals: the primary one, or where `another_may_do`, while that is not in memory, the one before.
+    pub(super) async fn sealing_version(
         &self,
         key: &CachedKey,
+        another_may_do: bool,
+        now: Now,
+    ) -> Result<Arc<CachedVersion>, KeyringError> {
+        let primary = key.record.primary;
+        let record = key.record.version(primary).ok_or(KeyringError::NoSuchVersion)?;
+        check_state(record.state, Purpose::Encrypt)?;
+        let in_memory = self.fresh(KeyRef { id: key.record.id, version: primary }, now);
+        let in_place = || {
+            if another_may_do { self.in_place_of_the_primary(key, record, now) } else { None }
+        };
+        match in_memory.or_else(in_place) {
+            Some(version) => {
+                Counters::count(&self.0.cache.counters.hits);
+                version.used.touch(now);
+                Ok(version)
+            }
+            None => self.version(key, primary, Purpose::Encrypt, now).await,
+        }
+    }
+
+    /// The newest version that is in memory and may still seal. The unwrap of the primary one begins beside, and nobody
+    /// waits for it: after a rotation elsewhere a root that hangs holds up no traffic. `None` if the primary one was
+    /// refused: it stays so until a root gives it, and nothing seals in its place.
+    fn in_place_of_the_primary(
+        &self,
+        key: &CachedKey,
+        primary: &VersionRecord,
         now: Now,
     ) -> Option<Arc<CachedVersion>> {
-        let primary = key.record.version(key.record.primary)?;
-        let primary_ref = KeyRef { id: key.record.id, version: key.record.primary };
-        if primary.state != VersionState::Enabled || self.fresh(primary_ref, now).is_some() {
-            return None;
-        }
+        let of = |record: &VersionRecord| KeyRef { id: key.record.id, version: record.version };
         let enabled = key.record.versions.iter().rev();
         let mut enabled = enabled.filter(|version| version.state == VersionState::Enabled);
-        let of = |record: &VersionRecord| KeyRef { id: key.record.id, version: record.version };
         let older = enabled.find_map(|record| self.fresh(of(record), now))?;
-        match self.0.setbacks.of(primary_ref, primary, now) {
-            None => self.begin_unwrap(primary_ref, primary, now),
-            Some(setback) if setback.may_pass() => {}
-            Some(_) => return None,
-        }
-        // A primary version that was refused stays so until a root gives it: nothing seals in its place.
-        if self.0.setbacks.last_was_refusal(primary_ref, primary) {
+        if self.0.setbacks.last_was_refusal(of(primary), primary) {
             return None;
         }
-        older.used.touch(now);
-        Counters::count(&self.0.cache.counters.hits);
+        if self.0.setbacks.of(of(primary), primary, now).is_none() {
+            self.begin_unwrap(of(primary), primary, now);
+        }
         Some(older)
     }
 

@@ -137,12 +137,14 @@ impl Keyring {
 
     /// Has the newest versions of the pinned keys in memory again: after a rotation elsewhere, or an outage.
     async fn warm_pinned(&self, now: Now) {
-        for name in self.0.pinned.get().into_iter().flatten() {
-            if let Err(error) = self.warm(name, now).await {
-                let error = error_chain(&error);
-                tracing::warn!(key = %name, error, "a preloaded key is not in memory");
-            }
-        }
+        stream::iter(self.0.pinned.get().into_iter().flatten())
+            .for_each_concurrent(CONCURRENT_MAX, |name| async move {
+                if let Err(error) = self.warm(name, now).await {
+                    let error = error_chain(&error);
+                    tracing::warn!(key = %name, error, "a preloaded key is not in memory");
+                }
+            })
+            .await;
     }
 
     async fn recheck_root(&self, now: Now) {

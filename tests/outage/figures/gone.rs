@@ -13,7 +13,8 @@ use crate::load::{Load, Operation, Outcome, Pace, Sample, count, failures};
 use crate::pods::{Kms, Patience};
 use crate::{now, say};
 
-const RECHECK: Duration = Duration::from_secs(1);
+/// As long as the retry interval: a sidecar takes the shorter of both for it.
+const RECHECK: Duration = Duration::from_secs(2);
 const PATIENCE: Patience = Patience {
     attempt_timeout: Duration::from_millis(500),
     retry_interval: Duration::from_secs(2),
@@ -42,7 +43,7 @@ pub(super) async fn measure(quick: bool) -> anyhow::Result<Shown> {
     let bound = Duration::from_secs(bound);
     let kms = Kms::start()?;
     let config = format!(
-        "[cache]\nrefresh_after = \"1s\"\nroot_recheck = \"{}s\"\nencrypt_stale_max = \"{}s\"\n\
+        "[cache]\nrefresh_after = \"{0}s\"\nroot_recheck = \"{0}s\"\nencrypt_stale_max = \"{1}s\"\n\
          decrypt_stale_max = \"1h\"\n",
         RECHECK.as_secs(),
         bound.as_secs()
@@ -66,8 +67,8 @@ pub(super) async fn measure(quick: bool) -> anyhow::Result<Shown> {
         title: "An outage of the root is served through until the bound, and ends by itself",
         run: format!(
             "One sidecar under a steady load of encryptions and decryptions; the root is gone past \
-             `encrypt_stale_max` = {} s and comes back; {rounds} outages in each of two ways. `refresh_after` and \
-             `root_recheck` are 1 s, `root.retry_interval` is 2 s, `root.attempt_timeout` 0.5 s. The bound counts \
+             `encrypt_stale_max` = {} s and comes back; {rounds} outages in each of two ways. `refresh_after`, \
+             `root_recheck` and `root.retry_interval` are 2 s, `root.attempt_timeout` is 0.5 s. The bound counts \
              from the last successful recheck, as the root saw it; the sidecar counts from a moment before, so \
              what begins in the last hundredth of the bound counts on neither side.",
             bound.as_secs()
@@ -194,9 +195,9 @@ fn rows_of(way: &str, bound: Duration, outages: &[Outage]) -> anyhow::Result<Vec
         Row::none(&of("decryptions that failed, their bound being longer"), unopened.0, unopened.1),
         Row::check(
             &of("until it encrypts again once the root is back, in retry intervals"),
-            "at most 1",
+            "at most 1, and 0.1 s for the call and the pause of the load",
             spread(&recoveries, ""),
-            most(&recoveries) <= 1.0,
+            most(&recoveries) <= 1.0 + 0.1 / PATIENCE.retry_interval.as_secs_f64(),
         ),
     ])
 }
