@@ -86,9 +86,12 @@ async fn on_a_full_disk_warm_keys_go_on_changes_are_refused_and_nothing_is_lost(
     }
     until("the report says so", async || {
         let report = sidecar.observe("/readyz?verbose").await.body;
-        String::from_utf8(report).unwrap().contains("the disk is full: free some space")
+        String::from_utf8(report).unwrap().contains("store: cannot be used")
     })
     .await;
+    let status = client.get("/v1/status").await.json();
+    let problem = status["store"]["problem"].as_str().unwrap();
+    assert!(problem.contains("the disk is full: free some space"), "{problem}");
     assert_eq!(client.get("/v1/keys/demo").await.json()["primary_version"], 1);
     assert_eq!(client.get("/v1/keys/new").await.status, 404, "no half of a key is left");
 

@@ -82,7 +82,7 @@ async fn missing_older_newer_and_foreign_tables_are_told_apart() {
     database.sql("CREATE SCHEMA keypod");
     assert_told(
         &refusal(&settings, false).await,
-        &["may not use this schema", "postgres-roles.sql"],
+        &["may not use this schema", "keypod store roles"],
     );
     database.sql("GRANT USAGE ON SCHEMA keypod TO keypod_sidecar");
     assert_told(&refusal(&settings, false).await, &["no tables", migrate]);
@@ -100,7 +100,7 @@ async fn missing_older_newer_and_foreign_tables_are_told_apart() {
     // Made, and no rights granted on it yet.
     database.roles("keypod");
     PostgresStore::migrate(&database.owner()).await.unwrap();
-    assert_told(&refusal(&settings, false).await, &["_sqlx_migrations", "postgres-roles.sql"]);
+    assert_told(&refusal(&settings, false).await, &["_sqlx_migrations", "keypod store roles"]);
     database.roles("keypod");
     PostgresStore::open(&settings).await.unwrap().close().await;
 

@@ -62,7 +62,7 @@ async fn a_sidecar_s_role_reads_and_writes_rows_and_nothing_else() {
     }
     let own = PostgresSettings { schema: "of_its_own".to_owned(), ..database.settings() };
     let refused = PostgresStore::migrate(&own).await.unwrap_err().to_string();
-    assert!(refused.contains("postgres-roles.sql"), "{refused}");
+    assert!(refused.contains("keypod store roles"), "{refused}");
     assert_eq!(store.list_keys().await.unwrap(), [sample_key("kept", 1)]);
 }
 
