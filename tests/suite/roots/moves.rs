@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use keypod_test_servers::{Answer, KmsStandIn, MotoServer};
+use keypod_test_servers::{Answer, KmsStandIn, MotoServer, VaultServer};
 use keypod_tests::{Sidecar, SidecarBuilder, keypod};
 use serde_json::{Value, json};
 
-use super::{PATIENCE, REGION, kms, with_credentials};
+use super::vault::{key, token_auth};
+use super::{PATIENCE, REGION, in_kms, kms, vault, with_credentials};
 
 /// A stopped sidecar with keys under the local root, whose configuration has a root in KMS as well.
 async fn local_and_kms() -> (Sidecar, Vec<String>, KmsStandIn) {
@@ -112,4 +113,32 @@ async fn an_unknown_root_is_wrong_and_those_that_there_are_named() {
     assert_eq!(wrong.status.code(), Some(78));
     let told = String::from_utf8_lossy(&wrong.stderr).into_owned();
     assert!(told.contains("frankfort") && told.contains("frankfurt, local"), "{told}");
+}
+
+#[tokio::test]
+async fn every_version_moves_from_kms_to_vault() {
+    let (builder, _stand_in, _) = in_kms("");
+    let mut sidecar = builder.key("a").key("b").start().await;
+    let mut sealed = Vec::new();
+    for key in ["a", "b"] {
+        sealed.push(sidecar.client().encrypt(key, b"hello", &json!({})).await);
+    }
+    assert!(sidecar.stop().await.success());
+    let folder = sidecar.folder().to_owned();
+    let server = VaultServer::shared().unwrap();
+    let key = key(server);
+    let auth = token_auth(server, &folder, &key);
+    let new = vault("vault", &key, server.address(), &auth);
+    let config = std::fs::read_to_string(folder.join("keypod.toml")).unwrap();
+    let (before, rest) = config.split_once("[[root.aws_kms]]").unwrap();
+    let (old, after) = rest.split_once("[store]").unwrap();
+    let with = |roots: String| format!("{before}{roots}[store]{after}");
+    let both = with(format!("[[root.aws_kms]]{old}{new}"));
+    std::fs::write(folder.join("keypod.toml"), both).unwrap();
+    let moved = root(&folder, &["rewrap", "--from", "frankfurt", "--to", "vault"]);
+    assert!(moved.status.success(), "{moved:?}");
+    assert_eq!(json_of(&moved)["changed"], 2);
+    std::fs::write(folder.join("keypod.toml"), with(new)).unwrap();
+    sidecar.restart().await;
+    assert_all_open(&sidecar, &sealed).await;
 }

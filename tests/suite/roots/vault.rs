@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{PATIENCE, vault};
 
 /// A transit key of its own, and a policy of that name.
-fn key(server: &VaultServer) -> String {
+pub(super) fn key(server: &VaultServer) -> String {
     let key = server.name("suite");
     server.make_key(&key, &json!({ "type": "aes256-gcm96" })).unwrap();
     allow(server, &key);
@@ -36,7 +36,7 @@ fn secret_file(folder: &Path, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-fn token_auth(server: &VaultServer, folder: &Path, key: &str) -> String {
+pub(super) fn token_auth(server: &VaultServer, folder: &Path, key: &str) -> String {
     let token = server.make_token(&json!({ "policies": [key], "ttl": "1h" })).unwrap();
     format!("token_file = \"{}\"", secret_file(folder, "vault-token", &token))
 }
