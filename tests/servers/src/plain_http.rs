@@ -1,8 +1,8 @@
-//! One HTTP/1.0 call over a plain socket, which answers and closes: enough to ask a server on this machine, from
-//! synchronous and asynchronous tests alike.
+//! One call over plain HTTP to a server on this machine, from synchronous and asynchronous tests alike. An answer of any
+//! status is an answer.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Longer than any server of a test needs for an answer.
@@ -28,25 +28,19 @@ pub(crate) fn call(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> io::Result<Reply> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_nodelay(true)?;
-    let mut request = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n").into_bytes();
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .timeout_global(Some(PATIENCE))
+        .build();
+    let url = format!("http://{address}{path}");
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
     for (name, value) in headers {
-        write!(request, "{name}: {value}\r\n")?;
+        request = request.header(*name, *value);
     }
-    write!(request, "Content-Length: {}\r\n\r\n", body.len())?;
-    request.extend_from_slice(body);
-    stream.write_all(&request)?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    parse(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not an HTTP answer"))
-}
-
-fn parse(answer: &[u8]) -> Option<Reply> {
-    let end = answer.windows(4).position(|part| part == b"\r\n\r\n")?;
-    let (head, body) = answer.split_at_checked(end)?;
-    let head = std::str::from_utf8(head).ok()?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some(Reply { status, body: body.get(4..)?.to_vec() })
+    let request = request.body(body).map_err(io::Error::other)?;
+    let mut answer = ureq::Agent::new_with_config(config).run(request).map_err(io::Error::other)?;
+    let status = answer.status().as_u16();
+    let body = answer.body_mut().read_to_vec().map_err(io::Error::other)?;
+    Ok(Reply { status, body })
 }
