@@ -91,7 +91,7 @@ impl Sidecar {
         let arena = Arena::new(config.memory_require)?;
         tracing::info!(protection = arena.protection().as_str(), "memory for keys");
         let clock = Arc::new(SystemClock);
-        let roots = open_roots(config, &arena, &clock).await?;
+        let roots = open_roots(config, &arena).await?;
         let callers = load_callers(&config.callers)?;
         let store = open_store(&config.store).await?;
         let keyring = Keyring::new(keyring_settings(config), roots, Arc::clone(&store), arena);

@@ -12,10 +12,10 @@ pub mod vault;
 pub(crate) mod conformance;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use subtle::ConstantTimeEq;
 
 use crate::names::{KeyId, KeyRef, KeyVersion, RootName};
 use crate::secret::{Arena, ArenaError, FillError, KeyVersionSecret, WrappedKey};
@@ -133,6 +133,41 @@ pub enum RootError {
     Random,
 }
 
+impl RootError {
+    /// Whether this may pass by itself: a root that is away, or asks for fewer calls.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Throttled { .. })
+    }
+
+    /// When to ask again, where that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } | Self::Throttled { retry_after, .. } => {
+                *retry_after
+            }
+            _ => None,
+        }
+    }
+}
+
+/// From filling a secret in place: no room for it, or why there is nothing to fill it with.
+impl From<FillError<RootError>> for RootError {
+    fn from(error: FillError<RootError>) -> Self {
+        match error {
+            FillError::Arena(error) => Self::Memory(error),
+            FillError::Fill(error) => error,
+        }
+    }
+}
+
+/// Whether `host`, of an address, is this machine itself: there, secrets need no TLS.
+pub(crate) fn is_this_machine(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 /// A root key, wherever it is.
 #[async_trait]
 pub trait Root: Send + Sync + fmt::Debug {
@@ -175,7 +210,7 @@ pub async fn prove(root: &dyn Root, domain: &str, arena: &Arena) -> Result<(), R
     let binding = Binding { key, domain };
     let wrapped = root.wrap(&secret, binding).await?;
     let given_back = root.unwrap_key(&wrapped, binding).await?;
-    match bool::from(given_back.expose_bytes().ct_eq(secret.expose_bytes())) {
+    match given_back.is_same_as(&secret) {
         true => Ok(()),
         false => Err(RootError::Corrupt { root: root.describe().name }),
     }

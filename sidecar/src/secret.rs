@@ -19,6 +19,8 @@ pub use wiped::WipedBytes;
 
 use std::fmt;
 
+use subtle::ConstantTimeEq;
+
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::names::KeyRef;
@@ -71,6 +73,14 @@ macro_rules! key_in_arena {
             }
         }
     };
+}
+
+impl KeyVersionSecret {
+    /// Whether `other` holds the same bytes, in constant time.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        bool::from(self.expose_bytes().ct_eq(other.expose_bytes()))
+    }
 }
 
 key_in_arena!(

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::parts::{open_roots, open_store};
 use super::{StartError, keyring_settings, load_callers};
-use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::error_chain::error_chain;
 use crate::keyring::{Keyring, Probed};
@@ -98,7 +97,7 @@ pub async fn check(config: &Config) -> Result<Checked, StartError> {
         Ok(_callers) => checked.well("callers", config.callers.len().to_string()),
         Err(error) => checked.wrong("callers", &error),
     }
-    let roots = open_roots(config, &arena, &Arc::new(SystemClock)).await?;
+    let roots = open_roots(config, &arena).await?;
     for (root, found) in roots.check(&config.root.domain).await {
         checked.root(&root, found);
     }

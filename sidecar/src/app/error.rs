@@ -139,9 +139,7 @@ impl StartError {
             | Self::NoSuchRoot { .. }
             | Self::SameStore
             | Self::Listen(ListenError::NotLoopback { .. } | ListenError::NoGroup { .. }) => true,
-            Self::Root(error) => {
-                !matches!(error, RootError::Unavailable { .. } | RootError::Throttled { .. })
-            }
+            Self::Root(error) => !error.may_pass(),
             _ => false,
         }
     }

@@ -17,18 +17,14 @@ use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 
 /// Every root of the configuration, the preferred first. None of them is asked anything yet.
-pub(super) async fn open_roots(
-    config: &Config,
-    arena: &Arena,
-    clock: &Arc<SystemClock>,
-) -> Result<Roots, StartError> {
+pub(super) async fn open_roots(config: &Config, arena: &Arena) -> Result<Roots, StartError> {
     let patience = Patience {
         attempt_timeout: config.root.attempt_timeout,
         call_timeout: config.root.call_timeout,
         retry_interval: config.root.retry_interval,
     };
     let patiently = |root: Arc<dyn Root>| -> Arc<dyn Root> {
-        Arc::new(RetryingRoot::new(root, patience, Arc::clone(clock) as _))
+        Arc::new(RetryingRoot::new(root, patience, Arc::new(SystemClock)))
     };
     let mut roots: Vec<Arc<dyn Root>> = Vec::new();
     for kind in &config.root.roots {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::StartError;
 use super::parts::{open_roots, open_store};
-use crate::clock::SystemClock;
 use crate::config::{Config, RootKind};
 use crate::keyring::{RootChange, RootChanger, RootSurvey, RootsChanged};
 use crate::names::RootName;
@@ -28,9 +27,8 @@ pub struct RootReport {
 /// [`StartError`].
 pub async fn survey_roots(config: &Config) -> Result<RootReport, StartError> {
     let arena = Arena::new(config.memory_require)?;
-    let roots = open_roots(config, &arena, &Arc::new(SystemClock)).await?;
-    let configured = roots.check(&config.root.domain).await;
     let (changer, store) = open(config, &arena).await?;
+    let configured = changer.check_roots().await;
     let survey = closing(&*store, changer.survey().await).await?;
     Ok(RootReport { configured, survey })
 }
@@ -68,7 +66,7 @@ async fn open(
     config: &Config,
     arena: &Arena,
 ) -> Result<(RootChanger, Arc<dyn KeyStore>), StartError> {
-    let roots = open_roots(config, arena, &Arc::new(SystemClock)).await?;
+    let roots = open_roots(config, arena).await?;
     let store = open_store(&config.store).await?;
     let domain = config.root.domain.clone();
     Ok((RootChanger::new(roots, Arc::clone(&store), domain), store))

@@ -29,11 +29,11 @@ pub async fn migrate_store(
 ) -> Result<Option<Migrated>, StartError> {
     let StoreSettings::Postgres(settings) = &config.store else { return Ok(None) };
     let mut settings = settings.clone();
+    if migrator.user.is_some() || migrator.password_file.is_some() {
+        settings.password_file = migrator.password_file;
+    }
     if let Some(user) = migrator.user {
         settings.user = user;
-        settings.password_file = migrator.password_file;
-    } else if migrator.password_file.is_some() {
-        settings.password_file = migrator.password_file;
     }
     let migrated = PostgresStore::migrate(&settings).await;
     let place = settings.place();

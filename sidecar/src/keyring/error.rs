@@ -95,8 +95,7 @@ impl From<ArenaError> for KeyringError {
 impl KeyringError {
     /// Whether this may pass by itself: a root that is away or asks for fewer calls.
     pub(super) fn may_pass(&self) -> bool {
-        let Self::Root(error) = self else { return false };
-        matches!(**error, RootError::Unavailable { .. } | RootError::Throttled { .. })
+        matches!(self, Self::Root(error) if error.may_pass())
     }
 
     /// Whether a cached key must not outlive this answer of the root (KEYS.md, outage contract): denied, gone

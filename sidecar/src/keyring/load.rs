@@ -67,19 +67,15 @@ impl Keyring {
         let record = key.record.version(version).ok_or(KeyringError::NoSuchVersion)?;
         check_state(record.state, purpose)?;
         let key_ref = KeyRef { id: key.record.id, version };
-        let bound = self.0.stale_max(purpose);
-        if let Some(cached) = self.0.cache.version(key_ref)
-            && now.since(cached.unwrapped_at) <= bound
-        {
-            Counters::count(&self.0.cache.counters.hits);
-            cached.used.touch(now);
-            return Ok(cached);
+        if let Some(cached) = self.fresh(key_ref, purpose, now) {
+            return Ok(self.hit(cached, now));
         }
         Counters::count(&self.0.cache.counters.misses);
         match self.0.setbacks.of(key_ref, record, now) {
             Some(refusal) if refusal.ends_the_key() => return Err(refusal),
             _ => {}
         }
+        let bound = self.0.stale_max(purpose);
         self.unwrap_version(key_ref, record, not_before(now, bound), now).await
     }
 
@@ -93,16 +89,13 @@ impl Keyring {
         let primary = key.record.primary;
         let record = key.record.version(primary).ok_or(KeyringError::NoSuchVersion)?;
         check_state(record.state, Purpose::Encrypt)?;
-        let in_memory = self.fresh(KeyRef { id: key.record.id, version: primary }, now);
+        let primary_ref = KeyRef { id: key.record.id, version: primary };
+        let in_memory = self.fresh(primary_ref, Purpose::Encrypt, now);
         let in_place = || {
             if another_may_do { self.in_place_of_the_primary(key, record, now) } else { None }
         };
         match in_memory.or_else(in_place) {
-            Some(version) => {
-                Counters::count(&self.0.cache.counters.hits);
-                version.used.touch(now);
-                Ok(version)
-            }
+            Some(version) => Ok(self.hit(version, now)),
             None => self.version(key, primary, Purpose::Encrypt, now).await,
         }
     }
@@ -119,7 +112,7 @@ impl Keyring {
         let of = |record: &VersionRecord| KeyRef { id: key.record.id, version: record.version };
         let enabled = key.record.versions.iter().rev();
         let mut enabled = enabled.filter(|version| version.state == VersionState::Enabled);
-        let older = enabled.find_map(|record| self.fresh(of(record), now))?;
+        let older = enabled.find_map(|record| self.fresh(of(record), Purpose::Encrypt, now))?;
         if self.0.setbacks.last_was_refusal(of(primary), primary) {
             return None;
         }
@@ -129,21 +122,25 @@ impl Keyring {
         Some(older)
     }
 
-    /// A version in memory that may still seal.
-    fn fresh(&self, key_ref: KeyRef, now: Now) -> Option<Arc<CachedVersion>> {
+    /// A version in memory, within the bound of `purpose`.
+    fn fresh(&self, key_ref: KeyRef, purpose: Purpose, now: Now) -> Option<Arc<CachedVersion>> {
         let cached = self.0.cache.version(key_ref)?;
-        (now.since(cached.unwrapped_at) <= self.0.stale_max(Purpose::Encrypt)).then_some(cached)
+        (now.since(cached.unwrapped_at) <= self.0.stale_max(purpose)).then_some(cached)
+    }
+
+    /// Counts the use of a version that was in memory.
+    fn hit(&self, version: Arc<CachedVersion>, now: Now) -> Arc<CachedVersion> {
+        Counters::count(&self.0.cache.counters.hits);
+        version.used.touch(now);
+        version
     }
 
     /// Has a version unwrapped with nobody waiting for it.
     pub(super) fn begin_unwrap(&self, key_ref: KeyRef, record: &VersionRecord, now: Now) {
         let (shared, record) = (Arc::clone(&self.0), record.clone());
-        self.0.unwraps.begin(key_ref, move || async move {
-            match shared.cache.version(key_ref) {
-                Some(version) if version.unwrapped_at >= now.monotonic => Ok(version),
-                _ => shared.unwrap_now(key_ref, &record, now).await,
-            }
-        });
+        self.0
+            .unwraps
+            .begin(key_ref, move || shared.unwrap_since(key_ref, record, now.monotonic, now));
     }
 
     /// Reads the key's row from the store, unless a row looked at since `not_before` is there by then.
@@ -187,14 +184,9 @@ impl Keyring {
         not_before: Instant,
         now: Now,
     ) -> Result<Arc<CachedVersion>, KeyringError> {
-        let shared = Arc::clone(&self.0);
-        let record = record.clone();
-        let flight = self.0.unwraps.join(key_ref, move || async move {
-            match shared.cache.version(key_ref) {
-                Some(version) if version.unwrapped_at >= not_before => Ok(version),
-                _ => shared.unwrap_now(key_ref, &record, now).await,
-            }
-        });
+        let (shared, record) = (Arc::clone(&self.0), record.clone());
+        let unwrap = move || shared.unwrap_since(key_ref, record, not_before, now);
+        let flight = self.0.unwraps.join(key_ref, unwrap);
         flight.await.unwrap_or(Err(KeyringError::Panicked))
     }
 }
@@ -254,6 +246,20 @@ impl Shared {
             key.refresh.put_off(now.monotonic);
         }
         Ok(key)
+    }
+
+    /// What a flight does: looks once more whether the version is there by now, and unwraps it.
+    async fn unwrap_since(
+        self: Arc<Self>,
+        key_ref: KeyRef,
+        record: VersionRecord,
+        not_before: Instant,
+        now: Now,
+    ) -> Result<Arc<CachedVersion>, KeyringError> {
+        match self.cache.version(key_ref) {
+            Some(version) if version.unwrapped_at >= not_before => Ok(version),
+            _ => self.unwrap_now(key_ref, &record, now).await,
+        }
     }
 
     /// Unwraps a version as `record` has it. A refusal counts only for a row that is still so: one that was moved to

@@ -11,13 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use subtle::ConstantTimeEq;
 
 use super::maintenance::CONCURRENT_MAX;
 use super::{KeyringError, Roots};
 use crate::error_chain::error_chain;
 use crate::names::{KeyId, KeyName, KeyRef, KeyVersion, RootName};
-use crate::root::{Binding, RootError};
+use crate::root::{Binding, RootDescription, RootError};
 use crate::secret::KeyVersionSecret;
 use crate::store::{KeyStore, StoreError, VersionChange, VersionRecord, Wrapping};
 
@@ -127,6 +126,11 @@ impl RootChanger {
     #[must_use]
     pub fn new(roots: Roots, store: Arc<dyn KeyStore>, domain: String) -> Self {
         Self { roots, store, domain }
+    }
+
+    /// Asks each root whether this process can use it, as [`Roots::check`] does.
+    pub async fn check_roots(&self) -> Vec<(RootDescription, Result<Vec<String>, RootError>)> {
+        self.roots.check(&self.domain).await
     }
 
     /// Which root has wrapped how many versions.
@@ -334,7 +338,7 @@ impl RootChanger {
         let mut away = None;
         for wrapping in &kept {
             match self.roots.unwrap_one(wrapping, binding).await {
-                Some(Ok(opened)) if held.as_ref().is_none_or(|held| same(held, &opened)) => {
+                Some(Ok(opened)) if held.as_ref().is_none_or(|held| held.is_same_as(&opened)) => {
                     return Ok(kept);
                 }
                 Some(Err(error)) => away = Some(KeyringError::from(error)),
@@ -365,18 +369,9 @@ fn split(wrappings: &[Wrapping], root: &RootName) -> (Option<Wrapping>, Vec<Wrap
     (of_root.pop(), others)
 }
 
-fn same(one: &KeyVersionSecret, other: &KeyVersionSecret) -> bool {
-    bool::from(one.expose_bytes().ct_eq(other.expose_bytes()))
-}
-
 fn wait_after(error: &KeyringError) -> Duration {
     let KeyringError::Root(error) = error else { return WAIT_FOR_ROOT };
-    match **error {
-        RootError::Unavailable { retry_after, .. } | RootError::Throttled { retry_after, .. } => {
-            retry_after.unwrap_or(WAIT_FOR_ROOT).min(WAIT_FOR_ROOT_MAX)
-        }
-        _ => WAIT_FOR_ROOT,
-    }
+    error.retry_after().unwrap_or(WAIT_FOR_ROOT).min(WAIT_FOR_ROOT_MAX)
 }
 
 impl RootChange {

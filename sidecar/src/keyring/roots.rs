@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
-use subtle::ConstantTimeEq;
 
 use super::KeyringError;
 use crate::error_chain::error_chain;
@@ -63,6 +62,10 @@ impl Roots {
         self.0.iter().map(|member| &member.name)
     }
 
+    fn listed(&self) -> String {
+        self.names().map(RootName::as_str).collect::<Vec<_>>().join(", ")
+    }
+
     /// How each root is.
     #[must_use]
     pub fn status(&self) -> Vec<RootStatus> {
@@ -106,7 +109,7 @@ impl Roots {
         Err(match failure {
             Some(error) => error,
             None if wrappings.is_empty() => KeyringError::NotWrapped,
-            None => KeyringError::WrappedElsewhere { roots: listed(self.names()) },
+            None => KeyringError::WrappedElsewhere { roots: self.listed() },
         })
     }
 
@@ -166,11 +169,6 @@ impl Roots {
     }
 }
 
-/// Names, for a message.
-pub(super) fn listed<'a>(names: impl Iterator<Item = &'a RootName>) -> String {
-    names.map(RootName::as_str).collect::<Vec<_>>().join(", ")
-}
-
 /// What counts of two failures: a refusal, then a root that is away and might open it, then a damaged wrapping.
 fn worse(so_far: Option<KeyringError>, error: RootError) -> KeyringError {
     let weight = |error: &KeyringError| match error {
@@ -209,7 +207,7 @@ impl Member {
         self.note(wrapped.as_ref().err());
         let wrapping = Wrapping { root: self.name.clone(), wrapped: wrapped? };
         let given_back = self.unwrap_key(&wrapping.wrapped, binding).await?;
-        match bool::from(given_back.expose_bytes().ct_eq(secret.expose_bytes())) {
+        match given_back.is_same_as(secret) {
             true => Ok(wrapping),
             false => Err(KeyringError::RootLies),
         }

@@ -46,7 +46,7 @@ use bytes::Bytes;
 
 use super::{Binding, Root, RootDescription, RootError, prove};
 use crate::names::RootName;
-use crate::secret::{Arena, FillError, KEY_BYTES, KeyVersionSecret, WipedBytes, WrappedKey};
+use crate::secret::{Arena, KEY_BYTES, KeyVersionSecret, WipedBytes, WrappedKey};
 
 use credentials::PatientCredentials;
 use place::Place;
@@ -162,14 +162,10 @@ impl AwsKmsRoot {
         let plaintext = plaintext.map(Blob::into_inner).map(WipedBytes::from);
         let plaintext = plaintext.filter(|bytes| bytes.len() == KEY_BYTES);
         let plaintext = plaintext.ok_or_else(|| self.corrupt())?;
-        KeyVersionSecret::fill(&self.arena, |secret| {
+        Ok(KeyVersionSecret::fill(&self.arena, |secret| {
             secret.copy_from_slice(&plaintext);
             Ok::<_, RootError>(())
-        })
-        .map_err(|error| match error {
-            FillError::Arena(error) => RootError::Memory(error),
-            FillError::Fill(error) => error,
-        })
+        })?)
     }
 }
 

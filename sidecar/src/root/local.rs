@@ -157,17 +157,13 @@ impl Root for LocalRoot {
     ) -> Result<KeyVersionSecret, RootError> {
         let parts = parts(wrapped.as_bytes());
         let (nonce, ciphertext, tag) = parts.ok_or_else(|| self.corrupt())?;
-        KeyVersionSecret::fill(&self.arena, |secret| {
+        Ok(KeyVersionSecret::fill(&self.arena, |secret| {
             let buffer = InOutBuf::new(ciphertext, secret).map_err(|_| self.corrupt())?;
             with_cipher(&self.key, |cipher| {
                 cipher.decrypt_inout_detached(nonce, &binding.to_bytes(), buffer, tag)
             })
             .map_err(|_| self.corrupt())
-        })
-        .map_err(|error| match error {
-            FillError::Arena(error) => RootError::Memory(error),
-            FillError::Fill(error) => error,
-        })
+        })?)
     }
 
     async fn check(&self, domain: &str) -> Result<Vec<String>, RootError> {

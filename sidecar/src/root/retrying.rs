@@ -99,7 +99,7 @@ impl RetryingRoot {
         for tries_left in (0..TRIES_MAX).rev() {
             let is_first = tries_left + 1 == TRIES_MAX;
             let error = match self.one_try(&start, is_first).await {
-                Err(error) if passes(&error) => error,
+                Err(error) if error.may_pass() => error,
                 done => return done,
             };
             let wait = wait_before_retry(&error, longest_wait);
@@ -136,7 +136,7 @@ impl RetryingRoot {
             Err(_) => Err(self.silent(attempt_timeout)),
         };
         match done {
-            Err(error) if passes(&error) => Err(self.failed(error)),
+            Err(error) if error.may_pass() => Err(self.failed(error)),
             done => {
                 self.circuit.answered();
                 done
@@ -162,19 +162,9 @@ impl RetryingRoot {
     }
 }
 
-/// Whether this may pass by itself.
-fn passes(error: &RootError) -> bool {
-    matches!(error, RootError::Unavailable { .. } | RootError::Throttled { .. })
-}
-
 /// Full jitter: anything from nothing to `longest`; after what the root asks for, if that is known.
 fn wait_before_retry(error: &RootError, longest: Duration) -> Duration {
-    let (RootError::Unavailable { retry_after, .. } | RootError::Throttled { retry_after, .. }) =
-        error
-    else {
-        return Duration::ZERO;
-    };
-    retry_after.unwrap_or_default() + longest.mul_f64(circuit::random_share())
+    error.retry_after().unwrap_or_default() + longest.mul_f64(circuit::random_share())
 }
 
 #[async_trait]
@@ -201,7 +191,7 @@ impl Root for RetryingRoot {
         let tries = async {
             loop {
                 match self.inner.check(domain).await {
-                    Err(error) if passes(&error) => {
+                    Err(error) if error.may_pass() => {
                         *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                         tokio::time::sleep(CHECK_AGAIN).await;
                     }

@@ -41,9 +41,7 @@ use zeroize::Zeroizing;
 
 use super::{Binding, Root, RootDescription, RootError, prove};
 use crate::names::RootName;
-use crate::secret::{
-    Arena, FillError, KEY_BYTES, KeyVersionSecret, STANDARD, WipedBytes, WrappedKey,
-};
+use crate::secret::{Arena, KEY_BYTES, KeyVersionSecret, STANDARD, WipedBytes, WrappedKey};
 
 pub use error::VaultRootError;
 pub use settings::{ClientIdentity, VaultAuth, VaultSettings};
@@ -242,10 +240,7 @@ impl VaultRoot {
             secret.copy_from_slice(found);
             Ok::<_, RootError>(())
         });
-        filled.map_err(|error| match error {
-            FillError::Arena(error) => RootError::Memory(error),
-            FillError::Fill(error) => error,
-        })
+        Ok(filled?)
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Problem, check_times};
 use crate::config::settings::{CacheSettings, LocalRootSettings, RootKind, RootSettings};
 use crate::names::RootName;
 use crate::root::aws_kms::AwsKmsSettings;
+use crate::root::is_this_machine;
 use crate::root::vault::{ClientIdentity, VaultAuth, VaultSettings};
 
 #[derive(Deserialize)]
@@ -202,10 +203,7 @@ fn name(setting: String, text: &str) -> Result<RootName, Problem> {
 /// Whether this is an address that secrets may be sent to: over TLS, or to this machine itself.
 fn is_safe_address(text: &str) -> bool {
     let Ok(address) = text.parse::<http::Uri>() else { return false };
-    let loopback = address.host().is_some_and(|host| {
-        let host = host.trim_matches(['[', ']']);
-        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    });
+    let loopback = address.host().is_some_and(is_this_machine);
     let bare = address.query().is_none() && address.authority().is_some_and(no_credentials);
     bare && match address.scheme_str() {
         Some("https") => address.host().is_some(),

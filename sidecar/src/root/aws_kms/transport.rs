@@ -4,7 +4,6 @@
 //! system's certificates (or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`), and the proxy that `HTTPS_PROXY` names.
 //! An endpoint on this machine may be plain HTTP: it has a client of its own, which uses no proxy.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -17,6 +16,7 @@ use aws_sdk_kms::error::BoxError;
 use aws_types::service_config::ServiceConfigKey;
 
 use super::{AwsKmsRootError, AwsKmsSettings};
+use crate::root::is_this_machine;
 
 /// Bounds each call, whatever it waits for. An answer of KMS is small, so nothing looks for streams that stall.
 pub(super) fn bounded(config: Builder, attempt_timeout: Duration) -> Builder {
@@ -82,13 +82,9 @@ enum Way {
 impl Way {
     fn of(address: &str) -> Self {
         let Ok(address) = address.parse::<http::Uri>() else { return Self::InTheClear };
-        let loopback = address.host().is_some_and(|host| {
-            let host = host.trim_matches(['[', ']']);
-            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        });
         match address.scheme_str() {
             Some("https") => Self::Encrypted,
-            Some("http") if loopback => Self::WithinThisMachine,
+            Some("http") if address.host().is_some_and(is_this_machine) => Self::WithinThisMachine,
             _ => Self::InTheClear,
         }
     }

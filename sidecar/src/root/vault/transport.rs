@@ -22,6 +22,7 @@ use vaultrs::api::EndpointResult;
 
 use super::failure::{CallError, Failure, judge, quoted};
 use super::{VaultRootError, VaultSettings, tls};
+use crate::root::is_this_machine;
 use crate::secret::WipedBytes;
 
 /// Longer than any body without its secrets: names, a binding, a ciphertext.
@@ -142,9 +143,7 @@ fn address(text: &str) -> Result<Url, VaultRootError> {
     let problem = "it has to be https://HOST:PORT, without a user; http:// to this machine only";
     let wrong = || VaultRootError::Setting { setting: "address", problem };
     let url = Url::parse(text).map_err(|_| wrong())?;
-    let host = url.host_str().ok_or_else(wrong)?.trim_matches(['[', ']']);
-    let loopback = host == "localhost"
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    let loopback = is_this_machine(url.host_str().ok_or_else(wrong)?);
     let bare = url.username().is_empty() && url.password().is_none() && url.query().is_none();
     match url.scheme() {
         "https" if bare => Ok(url),
