@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! cli ─┐
-//!      ├─> app ─> http ─> service ─> limits, policy, keyring, envelope
+//!      ├─> app ─> http ─> identity
+//!                      └─> service ─> limits, policy, keyring, envelope
 //! config, telemetry         keyring ─> policy::Permit, root, store, envelope, clock
 //!                           everything ─> secret, names
 //! ```
@@ -18,6 +19,7 @@ pub mod config;
 pub mod envelope;
 pub mod error_chain;
 pub mod http;
+pub mod identity;
 pub mod keyring;
 pub mod limits;
 pub mod names;

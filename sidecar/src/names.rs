@@ -20,9 +20,15 @@ pub enum NameError {
     /// Not a number from 1 to 4,294,967,295.
     #[error("a key version is a number from 1 to 4294967295")]
     Version,
-    /// Not 1 to 128 printable ASCII characters without spaces.
-    #[error("a caller or root name is 1 to 128 of A-Z a-z 0-9 . _ - : / @")]
-    Label,
+    /// Not 1 to 512 of these.
+    #[error("a caller's name is 1 to 512 of A-Z a-z 0-9 . _ - : / @ | + = ~")]
+    Caller,
+    /// Not 1 to 128 of these.
+    #[error("a root's name is 1 to 128 of A-Z a-z 0-9 . _ - : / @")]
+    Root,
+    /// Not 1 to 256 bytes without control characters.
+    #[error("a role is 1 to 256 bytes without control characters")]
+    Role,
 }
 
 /// The name of a key: `[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?` (API.md). Cloning is cheap.
@@ -156,7 +162,7 @@ pub struct KeyRef {
 }
 
 macro_rules! label {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $most:literal, $error:ident, $($byte:literal)|+) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Arc<str>);
@@ -174,13 +180,12 @@ macro_rules! label {
 
             fn from_str(text: &str) -> Result<Self, NameError> {
                 let plain = |byte: u8| {
-                    byte.is_ascii_alphanumeric()
-                        || matches!(byte, b'.' | b'_' | b'-' | b':' | b'/' | b'@')
+                    byte.is_ascii_alphanumeric() || matches!(byte, $($byte)|+)
                 };
-                if (1..=128).contains(&text.len()) && text.bytes().all(plain) {
+                if (1..=$most).contains(&text.len()) && text.bytes().all(plain) {
                     Ok(Self(text.into()))
                 } else {
-                    Err(NameError::Label)
+                    Err(NameError::$error)
                 }
             }
         }
@@ -194,14 +199,46 @@ macro_rules! label {
 }
 
 label!(
-    /// The name of a caller, as the configuration gives it: 1 to 128 of `A-Z a-z 0-9 . _ - : / @`.
-    CallerName
+    /// The name of a caller: 1 to 512 of `A-Z a-z 0-9 . _ - : / @ | + = ~`. What the configuration gives has no
+    /// colon; what an issuer gives has (`system:serviceaccount:NS:NAME`, `PROVIDER:SUBJECT`), so the two cannot meet.
+    CallerName, 512, Caller, b'.' | b'_' | b'-' | b':' | b'/' | b'@' | b'|' | b'+' | b'=' | b'~'
 );
 label!(
     /// The name of a root, which says where a wrapped version can be unwrapped (`local`, later an ARN): 1 to
     /// 128 of `A-Z a-z 0-9 . _ - : / @`.
-    RootName
+    RootName, 128, Root, b'.' | b'_' | b'-' | b':' | b'/' | b'@'
 );
+
+/// The name of a role: 1 to 256 bytes of text without control characters, because groups of an identity provider
+/// have all sorts of names. Cloning is cheap.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoleName(Arc<str>);
+
+impl RoleName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RoleName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if (1..=256).contains(&text.len()) && !text.chars().any(char::is_control) {
+            Ok(Self(text.into()))
+        } else {
+            Err(NameError::Role)
+        }
+    }
+}
+
+impl fmt::Display for RoleName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
 
 impl RootName {
     /// `local`: the embedded root.

@@ -11,6 +11,10 @@
 //! Today the rules are those of the configuration's `[[callers]]`; a policy engine replaces the inside of this
 //! file and nothing else.
 
+mod caller;
+
+pub use caller::{Caller, CallerKind, Identity};
+
 use std::fmt;
 
 use crate::clock::UnixSeconds;
@@ -79,15 +83,6 @@ pub enum Transport {
     Unix,
     /// Loopback TCP.
     Tcp,
-}
-
-/// Who is calling, as authenticated. Only `http::caller` makes one for a request.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// The configured name.
-    pub name: CallerName,
-    /// Which way they came.
-    pub transport: Transport,
 }
 
 /// What an action is about.
@@ -211,7 +206,7 @@ impl Rules {
 /// [`Denied`] when no rule names this caller, action and key together.
 pub fn decide(rules: &Rules, request: &AccessRequest<'_>) -> Result<Permit, Denied> {
     let allowed = rules.0.iter().any(|rule| {
-        rule.caller == request.caller.name
+        rule.caller == *request.caller.name()
             && rule.actions.contains(&request.action)
             && match request.resource {
                 Resource::Key(name) => rule.keys.iter().any(|pattern| pattern.matches(name)),
@@ -225,7 +220,7 @@ pub fn decide(rules: &Rules, request: &AccessRequest<'_>) -> Result<Permit, Deni
         Resource::Key(name) => Some(name.clone()),
         Resource::Server => None,
     };
-    Ok(Permit { caller: request.caller.name.clone(), action: request.action, key })
+    Ok(Permit { caller: request.caller.name().clone(), action: request.action, key })
 }
 
 #[cfg(test)]
@@ -233,7 +228,8 @@ mod tests {
     use super::*;
 
     fn ask(rules: &Rules, caller: &str, action: Action, key: &str) -> Result<Permit, Denied> {
-        let caller = Caller { name: caller.parse().unwrap(), transport: Transport::Tcp };
+        let identity = Identity::new(caller.parse().unwrap(), CallerKind::Token, Vec::new());
+        let caller = Caller { identity: identity.into(), transport: Transport::Tcp, mfa: false };
         let key = key.parse().unwrap();
         decide(
             rules,

@@ -72,7 +72,7 @@ impl Service {
         now: Now,
     ) -> Result<Permit, Error> {
         self.decide(caller, action, Resource::Key(key), context, now).map_err(|Denied| {
-            tracing::warn!(caller = %caller.name, action = action.as_str(), key = %key, "denied");
+            tracing::warn!(caller = %caller.name(), action = action.as_str(), key = %key, "denied");
             Error::Forbidden
         })
     }
@@ -80,7 +80,7 @@ impl Service {
     /// Asks policy about an action on the sidecar itself; a denial goes to the log.
     fn permit_server(&self, caller: &Caller, action: Action, now: Now) -> Result<Permit, Error> {
         self.decide(caller, action, Resource::Server, None, now).map_err(|Denied| {
-            tracing::warn!(caller = %caller.name, action = action.as_str(), "denied");
+            tracing::warn!(caller = %caller.name(), action = action.as_str(), "denied");
             Error::Forbidden
         })
     }

@@ -18,7 +18,7 @@ use super::{DevArgs, client, output, serve};
 use crate::app::{self, Sidecar};
 use crate::config::Config;
 use crate::keyring::{KeyringError, NewKey};
-use crate::policy::{Caller, Transport};
+use crate::policy::{Caller, CallerKind, Identity, Transport};
 use crate::process;
 use crate::root::local::LocalRoot;
 use crate::service::Error;
@@ -160,7 +160,8 @@ fn load(folder: &Path, port: Option<u16>) -> anyhow::Result<Config> {
 }
 
 async fn make_demo_key(sidecar: &Sidecar) -> anyhow::Result<()> {
-    let caller = Caller { name: CALLER.parse()?, transport: Transport::Unix };
+    let identity = Identity::new(CALLER.parse()?, CallerKind::Peer, Vec::new());
+    let caller = Caller { identity: identity.into(), transport: Transport::Unix, mfa: false };
     match sidecar.service().create_key(&caller, &KEY.parse()?, NewKey::default()).await {
         // The configuration is the user's to change: without the right to make keys there is no demo key.
         Ok(_) | Err(Error::Keyring(KeyringError::KeyExists) | Error::Forbidden) => Ok(()),

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::error::{Code, Failure};
 use crate::names::CallerName;
-use crate::policy::{Caller, Transport};
+use crate::policy::{Caller, CallerKind, Identity, Transport};
 
 /// The shortest token that is taken: 128 bits in base64.
 const TOKEN_BYTES_MIN: usize = 22;
@@ -164,7 +164,8 @@ impl Callers {
                 "send `Authorization: Bearer TOKEN`, or call on the Unix socket as a configured user",
             )
         })?;
-        Ok(Caller { name, transport: connection.transport })
+        let identity = Identity::new(name, CallerKind::Token, Vec::new());
+        Ok(Caller { identity: identity.into(), transport: connection.transport, mfa: false })
     }
 
     fn by_token(&self, token: &[u8]) -> Option<CallerName> {

@@ -15,7 +15,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::{Clock as _, ManualClock, SystemClock};
-use crate::policy::{AccessRequest, Caller, KeyPattern, Resource, Rule, Rules, Transport, decide};
+use crate::policy::{
+    AccessRequest, Caller, CallerKind, Identity, KeyPattern, Resource, Rule, Rules, Transport,
+    decide,
+};
 use crate::root::RootError;
 use crate::secret::Protection;
 use crate::store::{KeyRecord, StoreError, VersionRecord};
@@ -148,7 +151,8 @@ fn permit_of(caller: &str, action: Action, key: &str) -> Permit {
         actions: vec![action],
         keys: vec![KeyPattern::parse("*").unwrap()],
     }]);
-    let caller = Caller { name: caller.parse().unwrap(), transport: Transport::Unix };
+    let identity = Identity::new(caller.parse().unwrap(), CallerKind::Peer, Vec::new());
+    let caller = Caller { identity: identity.into(), transport: Transport::Unix, mfa: false };
     let key = key.parse().unwrap();
     let request = AccessRequest {
         caller: &caller,

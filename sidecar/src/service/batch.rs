@@ -130,7 +130,7 @@ impl Service {
         if items > max {
             return Err(Error::TooManyItems { max });
         }
-        Ok(self.limits.admit(&caller.name, items)?)
+        Ok(self.limits.admit(caller.name(), items)?)
     }
 }
 

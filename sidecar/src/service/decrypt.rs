@@ -31,7 +31,7 @@ impl Service {
         context: &Context,
         buffer: OpenBuffer,
     ) -> Result<Opened, Error> {
-        self.limits.admit(&caller.name, 1)?;
+        self.limits.admit(caller.name(), 1)?;
         self.open(caller, Action::Decrypt, context, buffer, self.now()).await
     }
 

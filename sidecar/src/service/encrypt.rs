@@ -36,7 +36,7 @@ impl Service {
         context: &Context,
         buffer: SealBuffer,
     ) -> Result<Sealed, Error> {
-        self.limits.admit(&caller.name, 1)?;
+        self.limits.admit(caller.name(), 1)?;
         let now = self.now();
         let permit = self.permit(caller, Action::Encrypt, key, Some(context), now)?;
         let bytes = buffer.plaintext_len() as u64;

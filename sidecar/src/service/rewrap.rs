@@ -21,7 +21,7 @@ impl Service {
         new_context: Option<&Context>,
         buffer: OpenBuffer,
     ) -> Result<Sealed, Error> {
-        self.limits.admit(&caller.name, 1)?;
+        self.limits.admit(caller.name(), 1)?;
         self.reseal(caller, context, new_context, buffer, self.now()).await
     }
 

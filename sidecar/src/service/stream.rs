@@ -51,7 +51,7 @@ impl Service {
         key: &KeyName,
         context: &Context,
     ) -> Result<SealingStream, Error> {
-        self.limits.admit(&caller.name, 1)?;
+        self.limits.admit(caller.name(), 1)?;
         self.begin_sealing(caller, Action::Encrypt, key, context).await
     }
 
@@ -65,7 +65,7 @@ impl Service {
         context: &Context,
         header: &Header,
     ) -> Result<OpeningStream, Error> {
-        self.limits.admit(&caller.name, 1)?;
+        self.limits.admit(caller.name(), 1)?;
         self.begin_opening(caller, Action::Decrypt, context, header).await
     }
 
@@ -80,7 +80,7 @@ impl Service {
         new_context: Option<&Context>,
         header: &Header,
     ) -> Result<RewrappingStream, Error> {
-        self.limits.admit(&caller.name, 1)?;
+        self.limits.admit(caller.name(), 1)?;
         let opening = self.begin_opening(caller, Action::Rewrap, context, header).await?;
         let context = new_context.unwrap_or(context);
         let sealing =

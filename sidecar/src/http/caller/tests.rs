@@ -32,7 +32,7 @@ fn ask(callers: &Callers, peer: Option<Peer>, authorization: &[&str]) -> Option<
     }
     let transport = if peer.is_some() { Transport::Unix } else { Transport::Tcp };
     let caller = callers.authenticate(Connection { transport, peer }, &headers);
-    caller.ok().map(|caller| caller.name.to_string())
+    caller.ok().map(|caller| caller.name().to_string())
 }
 
 #[test]
