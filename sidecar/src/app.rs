@@ -9,6 +9,7 @@
 mod check;
 mod error;
 mod parts;
+mod policies;
 mod roots;
 mod stores;
 
@@ -24,6 +25,7 @@ pub use crate::store::copy::Copied;
 pub use check::{Checked, Finding, check};
 pub use error::StartError;
 use parts::{open_roots, open_store};
+use policies::PolicySource;
 pub use roots::{RootReport, change_roots, survey_roots};
 pub use stores::{Migrator, POSTGRES_ROLES, copy_store, migrate_store};
 
@@ -36,7 +38,6 @@ use crate::http::{
 use crate::keyring::{Keyring, KeyringSettings, MAINTAIN_EVERY, Probed};
 use crate::limits::{LimitSizes, Limits};
 use crate::names::KeyName;
-use crate::policy::Rules;
 use crate::root::RootError;
 use crate::secret::Arena;
 use crate::service::Service;
@@ -93,6 +94,8 @@ impl Sidecar {
         let clock = Arc::new(SystemClock);
         let roots = open_roots(config, &arena).await?;
         let callers = load_callers(&config.callers)?;
+        let source = PolicySource::new(config);
+        let policies = policies::first(&source)?;
         let store = open_store(&config.store).await?;
         let keyring = Keyring::new(keyring_settings(config), roots, Arc::clone(&store), arena);
         let started = async {
@@ -111,9 +114,8 @@ impl Sidecar {
                 return Err(error);
             }
         };
-        let rules = config.callers.iter().map(|caller| caller.rule.clone()).collect();
         let limits = Limits::new(limit_sizes(config));
-        let service = Service::new(Rules::new(rules), limits, keyring, clock);
+        let service = Service::new(policies, limits, keyring, clock);
         let api = Arc::new(Api::new(service, callers, http_settings(config)));
         let parts = || Arc::clone(&api);
         tasks
@@ -123,7 +125,7 @@ impl Sidecar {
         tasks.push(tokio::spawn(maintain(parts(), async |keyring, now| keyring.do_due(now).await)));
         tasks.push(tokio::spawn(watch_store(Arc::clone(&api))));
         tasks.push(tokio::spawn(follow_store(Arc::clone(&api))));
-        tasks.push(tokio::spawn(housekeep(Arc::clone(&api), metrics)));
+        tasks.push(tokio::spawn(housekeep(Arc::clone(&api), source, metrics)));
         health.serving(Arc::clone(&api));
         let drain_max = config.limits.drain_timeout;
         Ok(Self { api, store, health, health_address, listeners, stop_health, tasks, drain_max })
@@ -238,13 +240,18 @@ async fn prove_roots(
     }
 }
 
-/// Reads changed token files and folds histograms on a timer.
-async fn housekeep(api: Arc<Api>, metrics: metrics_exporter_prometheus::PrometheusHandle) {
+/// Reads changed policies and token files, and folds histograms on a timer.
+async fn housekeep(
+    api: Arc<Api>,
+    policies: PolicySource,
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+) {
     let mut timer = tokio::time::interval(telemetry::UPKEEP_EVERY);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         timer.tick().await;
         metrics.run_upkeep();
+        policies.reload_if_changed(api.service());
         let Some(errors) = api.callers().reload_if_changed() else { continue };
         tracing::info!("token files were read again");
         for error in errors {
@@ -262,7 +269,7 @@ fn load_callers(callers: &[CallerSettings]) -> Result<Callers, CallersError> {
             Credential::TokenFile(path) => Proof::TokenFile(path.clone()),
             Credential::Peer { uid, gid } => Proof::Peer { uid: *uid, gid: *gid },
         };
-        (caller.rule.caller.clone(), proof)
+        (caller.grant.caller.clone(), proof)
     };
     Callers::load(callers.iter().map(proof).collect())
 }

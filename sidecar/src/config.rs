@@ -13,7 +13,8 @@ mod settings;
 pub use environment::ClientEnvironment;
 pub use settings::{
     CacheSettings, CallerSettings, Config, Credential, KeySettings, LimitSettings, ListenSettings,
-    LocalRootSettings, LogFormat, LogSettings, RootKind, RootSettings, StoreSettings, UnixListen,
+    LocalRootSettings, LogFormat, LogSettings, PolicySettings, RootKind, RootSettings,
+    StoreSettings, UnixListen,
 };
 
 use std::path::{Path, PathBuf};

@@ -8,14 +8,27 @@
 //! let permit = keypod::policy::Permit { action: keypod::policy::Action::Encrypt };
 //! ```
 //!
-//! Today the rules are those of the configuration's `[[callers]]`; a policy engine replaces the inside of this
-//! file and nothing else.
+//! The rules are Cedar policies: files of the operator, packs that are built in, and the grants of the
+//! configuration's `[[callers]]`, which are translated. A set is validated whole before it decides anything.
 
 mod caller;
+mod entities;
+pub mod folder;
+mod looks;
+mod memo;
+mod packs;
+mod set;
+mod source;
 
 pub use caller::{Caller, CallerKind, Identity};
+pub use entities::ENTITIES_FILE;
+pub use memo::MEMO_BYTES_MAX;
+pub use packs::{PACKS, pack};
+pub use set::{CONTEXT_FILE, Policies};
+pub use source::{DOCUMENT_BYTES_MAX, DOCUMENTS_MAX, Document, Grant, Problem};
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::clock::UnixSeconds;
 use crate::envelope::Context;
@@ -74,6 +87,12 @@ impl Action {
             Self::ReadStatus => "read_status",
         }
     }
+
+    /// Whether it is about a key, and not about the sidecar itself.
+    #[must_use]
+    pub const fn is_about_a_key(self) -> bool {
+        !matches!(self, Self::ReadStatus)
+    }
 }
 
 /// Which way the caller came.
@@ -83,6 +102,17 @@ pub enum Transport {
     Unix,
     /// Loopback TCP.
     Tcp,
+}
+
+impl Transport {
+    /// As policies name it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unix => "unix",
+            Self::Tcp => "tcp",
+        }
+    }
 }
 
 /// What an action is about.
@@ -115,6 +145,7 @@ pub struct Permit {
     caller: CallerName,
     action: Action,
     key: Option<KeyName>,
+    by: Arc<[Arc<str>]>,
 }
 
 impl Permit {
@@ -135,12 +166,28 @@ impl Permit {
     pub fn key(&self) -> Option<&KeyName> {
         self.key.as_ref()
     }
+
+    /// The ids of the policies that permitted it.
+    #[must_use]
+    pub fn by(&self) -> &[Arc<str>] {
+        &self.by
+    }
 }
 
-/// No rule allows it. Who asked for what is in the log, not in the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no rule allows this caller to do this")]
-pub struct Denied;
+/// No policy permits it, or one forbids it. Who asked for what is in the log, not in the answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("policy does not allow this caller to do this")]
+pub struct Denied {
+    by: Arc<[Arc<str>]>,
+}
+
+impl Denied {
+    /// The ids of the policies that forbid it; none if only none permits it.
+    #[must_use]
+    pub fn by(&self) -> &[Arc<str>] {
+        &self.by
+    }
+}
 
 /// A pattern over key names: a name, or a prefix followed by one `*` at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,106 +224,22 @@ impl fmt::Display for KeyPattern {
     }
 }
 
-/// What one caller may do.
-#[derive(Clone, Debug)]
-pub struct Rule {
-    /// The caller.
-    pub caller: CallerName,
-    /// The actions.
-    pub actions: Vec<Action>,
-    /// The keys.
-    pub keys: Vec<KeyPattern>,
-}
-
-/// All rules. An empty set allows nothing.
-#[derive(Clone, Debug, Default)]
-pub struct Rules(Vec<Rule>);
-
-impl Rules {
-    /// These rules; several for one caller add up.
-    #[must_use]
-    pub fn new(rules: Vec<Rule>) -> Self {
-        Self(rules)
-    }
-}
-
-/// Answers `request`: a permit if a rule allows it, [`Denied`] otherwise.
+/// Answers `request`: a permit if a policy permits it and none forbids it, [`Denied`] otherwise.
 ///
 /// # Errors
-/// [`Denied`] when no rule names this caller, action and key together.
-pub fn decide(rules: &Rules, request: &AccessRequest<'_>) -> Result<Permit, Denied> {
-    let allowed = rules.0.iter().any(|rule| {
-        rule.caller == *request.caller.name()
-            && rule.actions.contains(&request.action)
-            && match request.resource {
-                Resource::Key(name) => rule.keys.iter().any(|pattern| pattern.matches(name)),
-                Resource::Server => true,
-            }
-    });
-    if !allowed {
-        return Err(Denied);
+/// [`Denied`], with the policies that forbid it.
+pub fn decide(policies: &Policies, request: &AccessRequest<'_>) -> Result<Permit, Denied> {
+    let decision = policies.decide(request);
+    let by = Arc::clone(&decision.by);
+    if !decision.allowed {
+        return Err(Denied { by });
     }
     let key = match request.resource {
         Resource::Key(name) => Some(name.clone()),
         Resource::Server => None,
     };
-    Ok(Permit { caller: request.caller.name().clone(), action: request.action, key })
+    Ok(Permit { caller: request.caller.name().clone(), action: request.action, key, by })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ask(rules: &Rules, caller: &str, action: Action, key: &str) -> Result<Permit, Denied> {
-        let identity = Identity::new(caller.parse().unwrap(), CallerKind::Token, Vec::new());
-        let caller = Caller { identity: identity.into(), transport: Transport::Tcp, mfa: false };
-        let key = key.parse().unwrap();
-        decide(
-            rules,
-            &AccessRequest {
-                caller: &caller,
-                action,
-                resource: Resource::Key(&key),
-                context: None,
-                now: UnixSeconds(0),
-            },
-        )
-    }
-
-    fn orders_may_encrypt() -> Rules {
-        Rules::new(vec![Rule {
-            caller: "orders".parse().unwrap(),
-            actions: vec![Action::Encrypt],
-            keys: vec![KeyPattern::parse("orders-*").unwrap(), KeyPattern::parse("cards").unwrap()],
-        }])
-    }
-
-    #[test]
-    fn nothing_is_allowed_without_a_rule() {
-        for action in Action::ALL {
-            assert_eq!(ask(&Rules::default(), "orders", action, "orders-1").err(), Some(Denied));
-        }
-    }
-
-    #[test]
-    fn a_rule_allows_its_caller_its_actions_on_its_keys_and_nothing_else() {
-        let rules = orders_may_encrypt();
-        let permit = ask(&rules, "orders", Action::Encrypt, "orders-eu").unwrap();
-        assert_eq!(permit.key().unwrap().as_str(), "orders-eu");
-        assert_eq!(permit.action(), Action::Encrypt);
-        assert!(ask(&rules, "orders", Action::Encrypt, "cards").is_ok());
-        assert!(ask(&rules, "orders", Action::Encrypt, "cards2").is_err());
-        assert!(ask(&rules, "orders", Action::Decrypt, "orders-eu").is_err());
-        assert!(ask(&rules, "orders2", Action::Encrypt, "orders-eu").is_err());
-    }
-
-    #[test]
-    fn a_pattern_has_one_star_at_its_end_at_most() {
-        for good in ["*", "a*", "orders-*", "cards"] {
-            assert_eq!(KeyPattern::parse(good).unwrap().to_string(), good);
-        }
-        for bad in ["", "**", "*a", "a*b", "A*", "-*", "a b*"] {
-            assert_eq!(KeyPattern::parse(bad), None, "{bad:?}");
-        }
-    }
-}
+mod tests;

@@ -21,17 +21,19 @@ pub use stream::{OpeningStream, RewrappingStream, SealingStream};
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::clock::{Clock, Now};
 use crate::envelope::{Context, Header};
 use crate::keyring::{Keyring, KeyringError, OpeningKey};
 use crate::limits::Limits;
 use crate::names::{KeyName, KeyRef};
-use crate::policy::{self, AccessRequest, Action, Caller, Denied, Permit, Resource, Rules};
+use crate::policy::{self, AccessRequest, Action, Caller, Denied, Permit, Policies, Resource};
 
 /// Everything that an operation needs.
 #[derive(Debug)]
 pub struct Service {
-    rules: Rules,
+    policies: ArcSwap<Policies>,
     limits: Limits,
     keyring: Keyring,
     clock: Arc<dyn Clock>,
@@ -40,8 +42,24 @@ pub struct Service {
 impl Service {
     /// A service over these parts.
     #[must_use]
-    pub fn new(rules: Rules, limits: Limits, keyring: Keyring, clock: Arc<dyn Clock>) -> Self {
-        Self { rules, limits, keyring, clock }
+    pub fn new(
+        policies: Policies,
+        limits: Limits,
+        keyring: Keyring,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { policies: ArcSwap::from_pointee(policies), limits, keyring, clock }
+    }
+
+    /// The policies that decide now.
+    #[must_use]
+    pub fn policies(&self) -> Arc<Policies> {
+        self.policies.load_full()
+    }
+
+    /// Has these policies decide from now on. What the old ones remembered goes with them.
+    pub fn set_policies(&self, policies: Policies) {
+        self.policies.store(Arc::new(policies));
     }
 
     /// The limits, for the parts of them that hold before an operation is known.
@@ -71,16 +89,16 @@ impl Service {
         context: Option<&Context>,
         now: Now,
     ) -> Result<Permit, Error> {
-        self.decide(caller, action, Resource::Key(key), context, now).map_err(|Denied| {
-            tracing::warn!(caller = %caller.name(), action = action.as_str(), key = %key, "denied");
+        self.decide(caller, action, Resource::Key(key), context, now).map_err(|denied| {
+            tracing::warn!(caller = %caller.name(), action = action.as_str(), key = %key, by = ?denied.by(), "denied");
             Error::Forbidden
         })
     }
 
     /// Asks policy about an action on the sidecar itself; a denial goes to the log.
     fn permit_server(&self, caller: &Caller, action: Action, now: Now) -> Result<Permit, Error> {
-        self.decide(caller, action, Resource::Server, None, now).map_err(|Denied| {
-            tracing::warn!(caller = %caller.name(), action = action.as_str(), "denied");
+        self.decide(caller, action, Resource::Server, None, now).map_err(|denied| {
+            tracing::warn!(caller = %caller.name(), action = action.as_str(), by = ?denied.by(), "denied");
             Error::Forbidden
         })
     }
@@ -99,7 +117,7 @@ impl Service {
         now: Now,
     ) -> Result<Permit, Denied> {
         let request = AccessRequest { caller, action, resource, context, now: now.wall };
-        policy::decide(&self.rules, &request)
+        policy::decide(&self.policies.load(), &request)
     }
 
     /// The key that opens what `header` names, permitted for `action`.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::parts::{open_roots, open_store};
+use super::policies::PolicySource;
 use super::{StartError, keyring_settings, load_callers};
 use crate::config::Config;
 use crate::error_chain::error_chain;
@@ -96,6 +97,15 @@ pub async fn check(config: &Config) -> Result<Checked, StartError> {
     match load_callers(&config.callers) {
         Ok(_callers) => checked.well("callers", config.callers.len().to_string()),
         Err(error) => checked.wrong("callers", &error),
+    }
+    match PolicySource::new(config).load() {
+        Ok(policies) => {
+            checked.well("policies", format!("{}, {}", policies.count(), policies.hash_text()));
+            policies.notes().iter().for_each(|note| checked.well("policies", note.to_string()));
+        }
+        Err(problems) => {
+            problems.iter().for_each(|problem| checked.say("policies", false, problem.to_string()));
+        }
     }
     let roots = open_roots(config, &arena).await?;
     for (root, found) in roots.check(&config.root.domain).await {

@@ -3,6 +3,7 @@
 use crate::http::{CallersError, ListenError};
 use crate::keyring::KeyringError;
 use crate::names::{KeyName, RootName};
+use crate::policy::Problem;
 use crate::root::RootError;
 use crate::root::aws_kms::AwsKmsRootError;
 use crate::root::local::LocalRootError;
@@ -80,6 +81,15 @@ pub enum StartError {
         #[source]
         source: StoreError,
     },
+    /// The policies.
+    #[error(
+        "the policies are not valid, see `keypod policy check`:{}",
+        problems.iter().map(|problem| format!("\n  {problem}")).collect::<String>()
+    )]
+    Policies {
+        /// Everything that is wrong.
+        problems: Vec<Problem>,
+    },
     /// The callers' credentials.
     #[error(transparent)]
     Callers(#[from] CallersError),
@@ -136,6 +146,7 @@ impl StartError {
             | Self::AwsKms { .. }
             | Self::Vault { .. }
             | Self::Callers(_)
+            | Self::Policies { .. }
             | Self::NoSuchRoot { .. }
             | Self::SameStore
             | Self::Listen(ListenError::NotLoopback { .. } | ListenError::NoGroup { .. }) => true,

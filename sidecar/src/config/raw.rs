@@ -15,10 +15,10 @@ use store::RawStore;
 use super::ConfigError;
 use super::settings::{
     CacheSettings, CallerSettings, Config, Credential, KeySettings, LimitSettings, ListenSettings,
-    LogSettings, UnixListen,
+    LogSettings, PolicySettings, UnixListen,
 };
 use crate::names::CallerName;
-use crate::policy::{Action, KeyPattern, Rule};
+use crate::policy::{self, Action, Grant, KeyPattern};
 use crate::secret::Protection;
 
 /// The configuration as written, before it is checked.
@@ -39,6 +39,8 @@ pub(super) struct RawConfig {
     limits: LimitSettings,
     #[serde(default)]
     log: LogSettings,
+    #[serde(default)]
+    policy: PolicySettings,
     #[serde(default)]
     callers: Vec<RawCaller>,
 }
@@ -87,6 +89,7 @@ struct RawCaller {
     token_file: Option<PathBuf>,
     uid: Option<u32>,
     gid: Option<u32>,
+    #[serde(default)]
     operations: Vec<Action>,
     #[serde(default)]
     keys: Vec<String>,
@@ -129,6 +132,7 @@ impl RawConfig {
             },
             limits: self.limits,
             log: self.log,
+            policy: check_policy(self.policy)?,
             callers: self
                 .callers
                 .into_iter()
@@ -147,6 +151,16 @@ const MESSAGES_MAX: u64 = 1 << 32;
 const BYTES_MAX: u64 = 1 << 50;
 /// No time of the configuration is longer.
 const YEARS_TEN: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+fn check_policy(policy: PolicySettings) -> Result<PolicySettings, Problem> {
+    match policy.packs.iter().find(|name| policy::pack(name).is_none()) {
+        None => Ok(policy),
+        Some(_) => {
+            let names: Vec<_> = policy::PACKS.iter().map(|(name, _)| *name).collect();
+            Err(Problem::new("policy.packs", format!("some of {}", names.join(", "))))
+        }
+    }
+}
 
 fn check_limits(limits: &LimitSettings) -> Result<(), Problem> {
     let sizes = [
@@ -274,6 +288,10 @@ impl RawCaller {
         let at = |name: &str| format!("callers.{index}.{name}");
         let caller: CallerName =
             self.name.parse().map_err(|error| Problem::new(at("name"), format!("{error}")))?;
+        if self.name.contains(':') {
+            let problem = "no colon: names with one are those that an issuer gives";
+            return Err(Problem::new(at("name"), problem));
+        }
         let credential = match (self.token_file, self.uid, self.gid) {
             (Some(path), None, None) => Credential::TokenFile(path),
             (None, Some(uid), gid) => Credential::Peer { uid, gid },
@@ -288,6 +306,6 @@ impl RawCaller {
             })
         };
         let keys = self.keys.iter().map(pattern).collect::<Result<_, _>>()?;
-        Ok(CallerSettings { credential, rule: Rule { caller, actions: self.operations, keys } })
+        Ok(CallerSettings { credential, grant: Grant { caller, actions: self.operations, keys } })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::names::{KeyName, RootName};
-use crate::policy::Rule;
+use crate::policy::Grant;
 use crate::root::aws_kms::AwsKmsSettings;
 use crate::root::vault::VaultSettings;
 use crate::secret::Protection;
@@ -32,6 +32,8 @@ pub struct Config {
     pub limits: LimitSettings,
     /// The log.
     pub log: LogSettings,
+    /// The policies.
+    pub policy: PolicySettings,
     /// Who may call.
     pub callers: Vec<CallerSettings>,
 }
@@ -263,13 +265,23 @@ impl Default for LogSettings {
     }
 }
 
+/// `[policy]`: what callers may do, beside what `[[callers]]` grants.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicySettings {
+    /// A folder with `*.cedar` files, `entities.toml` and perhaps `context.cedarschema`; read again when it changes.
+    pub folder: Option<PathBuf>,
+    /// Packs that are built in.
+    pub packs: Vec<String>,
+}
+
 /// `[[callers]]`: one caller, how they prove who they are, and what they may do.
 #[derive(Clone, Debug)]
 pub struct CallerSettings {
     /// What tells them apart.
     pub credential: Credential,
     /// What they may do.
-    pub rule: Rule,
+    pub grant: Grant,
 }
 
 /// How a caller proves who they are.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::{Clock as _, ManualClock, SystemClock};
 use crate::policy::{
-    AccessRequest, Caller, CallerKind, Identity, KeyPattern, Resource, Rule, Rules, Transport,
+    AccessRequest, Caller, CallerKind, Grant, Identity, KeyPattern, Policies, Resource, Transport,
     decide,
 };
 use crate::root::RootError;
@@ -146,11 +146,12 @@ fn permit(action: Action, key: &str) -> Permit {
 
 /// As any permit: from `policy::decide`.
 fn permit_of(caller: &str, action: Action, key: &str) -> Permit {
-    let rules = Rules::new(vec![Rule {
+    let grant = Grant {
         caller: caller.parse().unwrap(),
         actions: vec![action],
         keys: vec![KeyPattern::parse("*").unwrap()],
-    }]);
+    };
+    let policies = Policies::load(&[], &[], &[grant]).unwrap();
     let identity = Identity::new(caller.parse().unwrap(), CallerKind::Peer, Vec::new());
     let caller = Caller { identity: identity.into(), transport: Transport::Unix, mfa: false };
     let key = key.parse().unwrap();
@@ -161,7 +162,7 @@ fn permit_of(caller: &str, action: Action, key: &str) -> Permit {
         context: None,
         now: crate::clock::UnixSeconds(0),
     };
-    decide(&rules, &request).unwrap()
+    decide(&policies, &request).unwrap()
 }
 
 fn is_root_error(error: &KeyringError, expected: fn(&RootError) -> bool) -> bool {

@@ -1,0 +1,113 @@
+//! Loads the policies that the configuration names, and loads them again when their folder changes.
+//!
+//! A set that is not valid never takes the place of one that is: the old one goes on deciding, and the log says
+//! what is wrong and where.
+
+use std::sync::Mutex;
+
+use super::StartError;
+use crate::config::Config;
+use crate::policy::folder::{self, Stamp};
+use crate::policy::{Grant, Policies, Problem};
+use crate::service::Service;
+
+/// Where the policies come from.
+#[derive(Debug)]
+pub(super) struct PolicySource {
+    folder: Option<std::path::PathBuf>,
+    packs: Vec<String>,
+    grants: Vec<Grant>,
+    /// What the folder looked like when it was last read, and last looked at.
+    seen: Mutex<(Option<Stamp>, Option<Stamp>)>,
+}
+
+impl PolicySource {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            folder: config.policy.folder.clone(),
+            packs: config.policy.packs.clone(),
+            grants: config.callers.iter().map(|caller| caller.grant.clone()).collect(),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// The set as it is now.
+    pub(super) fn load(&self) -> Result<Policies, Vec<Problem>> {
+        let (documents, stamp) = match &self.folder {
+            Some(path) => {
+                let (documents, stamp) = folder::read(path).map_err(|problem| vec![problem])?;
+                (documents, Some(stamp))
+            }
+            None => (Vec::new(), None),
+        };
+        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *seen = (stamp.clone(), stamp);
+        drop(seen);
+        let packs: Vec<_> = self.packs.iter().map(String::as_str).collect();
+        Policies::load(&documents, &packs, &self.grants)
+    }
+
+    /// Whether the folder has changed since it was read, and has come to rest: it looked the same twice, so that
+    /// whoever writes file by file has most likely ended.
+    fn has_changed(&self) -> bool {
+        let Some(path) = &self.folder else { return false };
+        let now = folder::stamp(path).ok();
+        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let rests = seen.1 == now;
+        seen.1.clone_from(&now);
+        rests && seen.0 != now && now.is_some()
+    }
+
+    /// Puts a changed set in the place of the old one, if it is valid.
+    pub(super) fn reload_if_changed(&self, service: &Service) {
+        if !self.has_changed() {
+            return;
+        }
+        match self.load() {
+            Ok(policies) if policies.count() == 0 && service.policies().count() > 0 => {
+                refuse(&[Problem {
+                    file: "policies".to_owned(),
+                    line: None,
+                    column: None,
+                    message:
+                        "there is no policy left: to take every right away, leave one `forbid`"
+                            .to_owned(),
+                    help: None,
+                }]);
+            }
+            Ok(policies) => {
+                say(&policies);
+                metrics::counter!("keypod_policy_reloads_total", "outcome" => "taken").increment(1);
+                service.set_policies(policies);
+            }
+            Err(problems) => refuse(&problems),
+        }
+    }
+}
+
+fn refuse(problems: &[Problem]) {
+    metrics::counter!("keypod_policy_reloads_total", "outcome" => "refused").increment(1);
+    for problem in problems {
+        tracing::error!(problem = %problem, "changed policies are not taken: the old ones go on");
+    }
+}
+
+/// Says which set decides from now on.
+pub(super) fn say(policies: &Policies) {
+    tracing::info!(policies = policies.count(), hash = policies.hash_text(), "policies");
+    for note in policies.notes() {
+        tracing::warn!(%note, "policies");
+    }
+    if policies.count() == 0 {
+        tracing::warn!(
+            "there is no policy, so nobody may do anything: see [policy] and [[callers]]"
+        );
+    }
+}
+
+/// The set with which a sidecar starts.
+pub(super) fn first(source: &PolicySource) -> Result<Policies, StartError> {
+    let policies = source.load().map_err(|problems| StartError::Policies { problems })?;
+    say(&policies);
+    Ok(policies)
+}

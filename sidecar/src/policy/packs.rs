@@ -1,0 +1,25 @@
+//! The schema and the packs that Keypod ships, built in: the files of `policies/`.
+
+/// What policies can speak of.
+pub(super) const SCHEMA: &str = include_str!("../../../policies/schema.cedarschema");
+/// The names of a request's context that they can look at, where a folder does not say.
+pub(super) const CONTEXT: &str = include_str!("../../../policies/context.cedarschema");
+
+/// Every pack.
+pub const PACKS: &[(&str, &str)] = &[
+    ("baseline", include_str!("../../../policies/packs/baseline.cedar")),
+    ("phi", include_str!("../../../policies/packs/phi.cedar")),
+    ("operators", include_str!("../../../policies/packs/operators.cedar")),
+];
+
+/// The text of a pack.
+#[must_use]
+pub fn pack(name: &str) -> Option<&'static str> {
+    PACKS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+/// What to say of a pack that there is not.
+pub(super) fn unknown(name: &str) -> String {
+    let names: Vec<_> = PACKS.iter().map(|(name, _)| *name).collect();
+    format!("there is no pack `{name}`; there are {}", names.join(", "))
+}
