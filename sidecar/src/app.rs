@@ -26,6 +26,7 @@ pub use check::{Checked, Finding, check};
 pub use error::StartError;
 use parts::{open_roots, open_store};
 use policies::PolicySource;
+pub use policies::load_policies;
 pub use roots::{RootReport, change_roots, survey_roots};
 pub use stores::{Migrator, POSTGRES_ROLES, copy_store, migrate_store};
 

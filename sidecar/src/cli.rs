@@ -13,6 +13,7 @@ mod files;
 mod healthcheck;
 mod keys;
 mod output;
+mod policy;
 mod root;
 mod runtime;
 mod serve;
@@ -66,6 +67,8 @@ enum Command {
     Root(root::RootArgs),
     /// Prepare key stores: make the tables, copy from one to another
     Store(store::StoreArgs),
+    /// Look at policies: check them, run their cases, explain a decision
+    Policy(policy::PolicyArgs),
     /// Show how the sidecar is
     Status(status::StatusArgs),
     /// Ask the health listener, as a probe: exit code 0 or 1
@@ -134,6 +137,7 @@ impl Command {
             Self::Keys(args) => keys::run(args),
             Self::Root(args) => root::run(args),
             Self::Store(args) => store::run(args),
+            Self::Policy(args) => policy::run(args),
             Self::Status(args) => status::run(args),
             Self::Healthcheck(args) => healthcheck::run(&args),
             Self::Bench(args) => bench::run(args),

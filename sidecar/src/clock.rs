@@ -14,6 +14,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub struct UnixSeconds(pub u64);
 
 impl UnixSeconds {
+    /// A time of RFC 3339, in UTC.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let time = humantime::parse_rfc3339(text).ok()?;
+        Some(Self(time.duration_since(UNIX_EPOCH).ok()?.as_secs()))
+    }
+
     /// This time and `duration` more, in whole seconds, at most the last representable second.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {

@@ -12,18 +12,24 @@
 //! configuration's `[[callers]]`, which are translated. A set is validated whole before it decides anything.
 
 mod caller;
+mod cases;
 mod entities;
+mod explain;
 pub mod folder;
 mod looks;
 mod memo;
 mod packs;
+mod question;
 mod set;
 mod source;
 
 pub use caller::{Caller, CallerKind, Identity};
+pub use cases::{CaseFile, Outcome};
 pub use entities::ENTITIES_FILE;
+pub use explain::{Deciding, Explanation, explain};
 pub use memo::MEMO_BYTES_MAX;
 pub use packs::{PACKS, pack};
+pub use question::{Answer, NoQuestion, Question};
 pub use set::{CONTEXT_FILE, Policies};
 pub use source::{DOCUMENT_BYTES_MAX, DOCUMENTS_MAX, Document, Grant, Problem};
 
@@ -96,7 +102,8 @@ impl Action {
 }
 
 /// Which way the caller came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Transport {
     /// The Unix socket.
     Unix,

@@ -105,6 +105,14 @@ pub(super) fn say(policies: &Policies) {
     }
 }
 
+/// The set that a configuration names.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_policies(config: &Config) -> Result<Policies, Vec<Problem>> {
+    PolicySource::new(config).load()
+}
+
 /// The set with which a sidecar starts.
 pub(super) fn first(source: &PolicySource) -> Result<Policies, StartError> {
     let policies = source.load().map_err(|problems| StartError::Policies { problems })?;

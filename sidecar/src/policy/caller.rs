@@ -6,7 +6,8 @@ use super::Transport;
 use crate::names::{CallerName, RoleName};
 
 /// How a caller proved who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CallerKind {
     /// By the token in a file.
     Token,

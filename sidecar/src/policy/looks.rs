@@ -93,6 +93,20 @@ fn is_request(value: &Value) -> bool {
     })
 }
 
+/// Every text that stands in a policy as a value.
+pub(super) fn texts(policy: &Value, found: &mut BTreeSet<String>) {
+    match policy {
+        Value::Object(fields) => fields.iter().for_each(|(operator, operand)| match operand {
+            Value::String(text) if operator == "Value" => {
+                found.insert(text.clone());
+            }
+            _ => texts(operand, found),
+        }),
+        Value::Array(values) => values.iter().for_each(|value| texts(value, found)),
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

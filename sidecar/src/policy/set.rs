@@ -2,7 +2,7 @@
 //!
 //! Pure: it takes texts. A set is either whole and valid, or it is not made.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use cedar_policy::{
 use sha2::{Digest as _, Sha256};
 
 use super::entities::{ENTITIES_FILE, Entities};
-use super::looks::Looks;
+use super::looks::{self, Looks};
 use super::memo::{Decision, Memo, put};
 use super::source::{Document, Grant, POLICIES_MAX, Problem, check_depth};
 use super::{AccessRequest, Resource, packs};
@@ -52,6 +52,14 @@ struct Types {
     key_group: EntityTypeName,
     server: EntityTypeName,
     action: EntityTypeName,
+}
+
+/// Roles, key groups, and the names of a context, each with the texts that stand in a policy with it.
+#[derive(Debug, Default)]
+pub(super) struct Mentions {
+    pub(super) roles: BTreeSet<String>,
+    pub(super) key_groups: BTreeSet<String>,
+    pub(super) names: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// What is being put together.
@@ -159,9 +167,34 @@ impl Policies {
         self.set.annotation(&PolicyId::new(id), "reason")
     }
 
+    /// What the policies mention: for explanations.
+    pub(super) fn mentions(&self) -> Mentions {
+        let mut mentions = Mentions::default();
+        for policy in self.set.policies() {
+            for entity in policy.entity_literals() {
+                let id: &str = entity.id().as_ref();
+                match entity.type_name().to_string().as_str() {
+                    "Role" => mentions.roles.insert(id.to_owned()),
+                    "KeyGroup" => mentions.key_groups.insert(id.to_owned()),
+                    _ => false,
+                };
+            }
+            let (mut looks, mut texts) = (Looks::default(), BTreeSet::new());
+            if looks.add(policy).is_ok()
+                && let Ok(json) = policy.to_json()
+            {
+                looks::texts(&json, &mut texts);
+            }
+            for name in looks.names {
+                mentions.names.entry(name).or_default().extend(texts.iter().cloned());
+            }
+        }
+        mentions
+    }
+
     /// The remembered decision about `request`, or a new one.
     pub(super) fn decide(&self, request: &AccessRequest<'_>) -> Arc<Decision> {
-        self.memo.get_or_decide(|key| self.write_key(key, request), || self.ask(request))
+        self.memo.get_or_decide(|key| self.write_key(key, request), || self.ask(request, &[]))
     }
 
     /// Everything that a decision of this set depends on.
@@ -192,8 +225,8 @@ impl Policies {
     }
 
     /// Has Cedar decide. A policy that cannot be evaluated denies: skipped, it could be a `forbid`.
-    pub(super) fn ask(&self, request: &AccessRequest<'_>) -> Decision {
-        let Some((query, entities)) = self.query(request) else {
+    pub(super) fn ask(&self, request: &AccessRequest<'_>, key_groups: &[String]) -> Decision {
+        let Some((query, entities)) = self.query(request, key_groups) else {
             return Decision { allowed: false, by: Arc::new([]) };
         };
         let response = self.authorizer.is_authorized(&query, &self.set, &entities);
@@ -210,7 +243,12 @@ impl Policies {
         Decision { allowed, by: by.into() }
     }
 
-    fn query(&self, request: &AccessRequest<'_>) -> Option<(Request, CedarEntities)> {
+    /// What Cedar is asked; the key is taken to be in `key_groups` too.
+    fn query(
+        &self,
+        request: &AccessRequest<'_>,
+        key_groups: &[String],
+    ) -> Option<(Request, CedarEntities)> {
         let types = &self.types;
         let identity = &request.caller.identity;
         let principal = uid(&types.caller, identity.name().as_str());
@@ -222,7 +260,8 @@ impl Policies {
         let (resource, entity) = match request.resource {
             Resource::Key(name) => {
                 let key = uid(&types.key, name.as_str());
-                let groups = self.entities.groups_of(name);
+                let mut groups = self.entities.groups_of(name);
+                groups.extend(key_groups.iter().map(String::as_str));
                 let groups = groups.into_iter().map(|name| uid(&types.key_group, name)).collect();
                 let text = RestrictedExpression::new_string(name.to_string());
                 let attributes = HashMap::from([("name".to_owned(), text)]);

@@ -270,7 +270,7 @@ proptest! {
             let action = Action::ALL[action];
             let resource = if action.is_about_a_key() { Resource::Key(&key) } else { Resource::Server };
             let request = AccessRequest { caller: &caller, action, resource, context: Some(&context), now: UnixSeconds(now) };
-            prop_assert_eq!(decide(&policies, &request).is_ok(), policies.ask(&request).allowed);
+            prop_assert_eq!(decide(&policies, &request).is_ok(), policies.ask(&request, &[]).allowed);
         }
     }
 }
