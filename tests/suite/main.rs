@@ -23,6 +23,7 @@ mod memory;
 mod outside;
 mod papers;
 mod pieces;
+mod policy;
 mod pressure;
 mod records;
 mod roots;

@@ -18,6 +18,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use super::{Api, plain};
 use crate::keyring::KeyringStatus;
 use crate::names::KeyName;
+use crate::policy::Policies;
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,11 +163,20 @@ fn show(api: &Api) {
     let service = api.service();
     let status = service.keyring().status(service.now());
     show_keyring(&status);
+    show_policies(&service.policies());
     let counts = service.limits().counts();
     metrics::counter!("keypod_limited_total", "limit" => "rate").absolute(counts.rate_limited);
     metrics::counter!("keypod_limited_total", "limit" => "load").absolute(counts.overloaded);
     #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
     gauge!("keypod_requests_in_flight").set(service.limits().in_flight() as f64);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+fn show_policies(policies: &Policies) {
+    let (remembered, bytes) = policies.remembered();
+    gauge!("keypod_policies").set(policies.count() as f64);
+    gauge!("keypod_policy_remembered_decisions").set(remembered as f64);
+    gauge!("keypod_policy_remembered_bytes").set(bytes as f64);
 }
 
 fn show_keyring(status: &KeyringStatus) {

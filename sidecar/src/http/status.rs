@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::error::Failure;
 use super::{Api, Call, json};
 use crate::keyring::{CachedKeyStatus, KeyringStatus, RootStatus};
+use crate::policy::Policies;
 use crate::service::Status;
 
 /// The sidecar at one moment.
@@ -20,6 +21,7 @@ pub(super) struct StatusView {
     /// The preferred one first.
     roots: Vec<RootView>,
     store: StoreView,
+    policy: PolicyView,
     memory: MemoryView,
     cache: CacheView,
 }
@@ -53,6 +55,18 @@ struct StoreView {
     healthy: bool,
     /// What is wrong with it.
     problem: Option<String>,
+}
+
+/// The policies that decide.
+#[derive(Serialize, ToSchema)]
+struct PolicyView {
+    /// SHA-256 over all that the set is made of, in hexadecimal.
+    hash: String,
+    policies: usize,
+    /// Decisions that are remembered.
+    remembered: usize,
+    /// Bytes that they take, about.
+    remembered_bytes: u64,
 }
 
 /// How key bytes are protected.
@@ -110,6 +124,7 @@ impl StatusView {
                 healthy: problem.is_none(),
                 problem,
             },
+            policy: PolicyView::of(&status.policies),
             memory: MemoryView { protection: keyring.protection.as_str() },
             cache: CacheView::of(&keyring),
         }
@@ -130,6 +145,14 @@ impl RootView {
             unwraps,
             unwrap_failures,
         }
+    }
+}
+
+impl PolicyView {
+    fn of(policies: &Policies) -> Self {
+        let (remembered, remembered_bytes) = policies.remembered();
+        let (hash, policies) = (policies.hash_text(), policies.count());
+        Self { hash, policies, remembered, remembered_bytes }
     }
 }
 

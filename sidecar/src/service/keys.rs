@@ -1,10 +1,12 @@
 //! Operations on keys: make, show, list, rotate, set states, destroy, approve.
 
+use std::sync::Arc;
+
 use super::{Error, Service};
 use crate::clock::Now;
 use crate::keyring::{Destruction, KeyringError, KeyringStatus, NewKey};
 use crate::names::{KeyName, KeyVersion};
-use crate::policy::{Action, Caller, Permit};
+use crate::policy::{Action, Caller, Permit, Policies};
 use crate::store::{Approval, KeyRecord, StoreError, VersionState};
 
 /// The sidecar at one moment, as `/v1/status` shows it.
@@ -12,6 +14,8 @@ use crate::store::{Approval, KeyRecord, StoreError, VersionState};
 pub struct Status {
     /// When.
     pub now: Now,
+    /// The policies that decide.
+    pub policies: Arc<Policies>,
     /// The keyring and what is below it.
     pub keyring: KeyringStatus,
     /// Whether the store answers and can be written.
@@ -151,7 +155,7 @@ impl Service {
         let now = self.now();
         self.permit_server(caller, Action::ReadStatus, now)?;
         let store = self.keyring.check_store().await;
-        Ok(Status { now, keyring: self.keyring.status(now), store })
+        Ok(Status { now, policies: self.policies(), keyring: self.keyring.status(now), store })
     }
 
     fn admit_key_action(
