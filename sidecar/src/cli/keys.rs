@@ -298,7 +298,7 @@ mod tests {
         };
         let state = KeysCommand::State { name: name.clone(), version, state: State::DecryptOnly };
         let cases = [
-            (create, r#"POST /v1/keys {"messages_max":5,"name":"demo","rotation_period_s":90}"#),
+            (create, r#"POST /v1/keys {"name":"demo","rotation_period_s":90,"messages_max":5}"#),
             (KeysCommand::List, "GET /v1/keys "),
             (KeysCommand::Show { name: name.clone() }, "GET /v1/keys/demo "),
             (KeysCommand::Rotate { name }, r#"POST /v1/rotate {"key":"demo"}"#),

@@ -67,7 +67,10 @@ async fn mutual_tls_wants_the_certificate() {
     with.check("test").await.unwrap();
     let without = root(server, &folder, |_, _| ());
     let said = unavailable(&without).await;
-    assert!(said.to_lowercase().contains("certificate"), "{said}");
+    // In TLS 1.3 the refusal comes after the client's handshake has ended, and may lose the race against its request.
+    let (refused, broke) =
+        (said.to_lowercase().contains("certificate"), said.contains("connection broke"));
+    assert!(refused || broke, "{said}");
 }
 
 #[test]
