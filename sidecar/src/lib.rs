@@ -4,8 +4,7 @@
 //!
 //! ```text
 //! cli ─┐
-//!      ├─> app ─> http ─> identity
-//!                      └─> service ─> limits, policy, keyring, envelope
+//!      ├─> app ─> http ─> service ─> limits, policy, keyring, envelope
 //! config, telemetry         keyring ─> policy::Permit, root, store, envelope, clock
 //!                           everything ─> secret, names
 //! ```
@@ -19,7 +18,6 @@ pub mod config;
 pub mod envelope;
 pub mod error_chain;
 pub mod http;
-pub mod identity;
 pub mod keyring;
 pub mod limits;
 pub mod names;

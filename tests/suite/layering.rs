@@ -19,7 +19,6 @@ const ARROWS: &[(&str, &str)] = &[
     ("store", "names secret clock"),
     ("policy", "names clock envelope"),
     ("limits", "names"),
-    ("identity", "clock policy"),
     ("config", "names policy secret root store"),
     ("keyring", "names secret clock error_chain policy envelope root store"),
     ("service", "names secret clock policy limits envelope keyring store"),

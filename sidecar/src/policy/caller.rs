@@ -69,7 +69,7 @@ impl Identity {
     }
 }
 
-/// Who made one request. Only [`crate::identity`] makes one for a request.
+/// Who made one request. Only `http::caller` makes one for a request.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// Who.
