@@ -31,6 +31,9 @@ pub(super) struct Peer {
     pub(super) gid: u32,
 }
 
+/// Tokens in one file: the new one and those that still run out.
+const TOKENS_MAX: usize = 4;
+
 /// What is known of a connection before its first request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Connection {
@@ -77,7 +80,7 @@ pub enum CallersError {
     },
     /// What it holds is no token.
     #[error(
-        "the token file {} of caller {caller} must hold one line of {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} visible ASCII characters: fill it with `openssl rand -base64 32`",
+        "the token file {} of caller {caller} must hold one line, or up to {TOKENS_MAX} in a change-over, of {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} visible ASCII characters: fill it with `openssl rand -base64 32`",
         path.display()
     )]
     NoToken {
@@ -100,6 +103,8 @@ pub enum CallersError {
 #[derive(Debug)]
 pub struct Callers {
     proofs: Vec<(CallerName, Proof)>,
+    /// Those of the socket: user, group, and who that is.
+    peers: Vec<(u32, Option<u32>, Arc<Identity>)>,
     tokens: ArcSwap<Vec<Token>>,
     /// What the token files looked like when they were last read.
     seen: Mutex<Vec<Option<Stamp>>>,
@@ -110,7 +115,7 @@ type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
 #[derive(Debug)]
 struct Token {
-    caller: CallerName,
+    caller: Arc<Identity>,
     digest: [u8; 32],
 }
 
@@ -122,11 +127,16 @@ impl Callers {
     pub fn load(proofs: Vec<(CallerName, Proof)>) -> Result<Self, CallersError> {
         check_peers(&proofs)?;
         let seen = stamps(&proofs);
-        let mut tokens = Vec::new();
-        for (caller, path) in token_files(&proofs) {
-            add_token(&mut tokens, read_token(caller, path)?)?;
+        let (tokens, errors) = gather(&proofs);
+        if let Some(error) = errors.into_iter().next() {
+            return Err(error);
         }
-        Ok(Self { tokens: ArcSwap::from_pointee(tokens), seen: Mutex::new(seen), proofs })
+        let peers = proofs.iter().filter_map(|(caller, proof)| match proof {
+            Proof::Peer { uid, gid } => Some((*uid, *gid, identity(caller, CallerKind::Peer))),
+            Proof::TokenFile(_) => None,
+        });
+        let peers = peers.collect();
+        Ok(Self { peers, tokens: ArcSwap::from_pointee(tokens), seen: Mutex::new(seen), proofs })
     }
 
     /// Reads the token files again if one has changed. A file that is gone, empty or bad revokes its token: the
@@ -137,11 +147,7 @@ impl Callers {
         if *seen == now {
             return None;
         }
-        let (mut tokens, mut errors) = (Vec::new(), Vec::new());
-        for (caller, path) in token_files(&self.proofs) {
-            let read = read_token(caller, path).and_then(|token| add_token(&mut tokens, token));
-            errors.extend(read.err());
-        }
+        let (tokens, errors) = gather(&self.proofs);
         self.tokens.store(Arc::new(tokens));
         *seen = now;
         Some(errors)
@@ -153,22 +159,21 @@ impl Callers {
         connection: Connection,
         headers: &HeaderMap,
     ) -> Result<Caller, Failure> {
-        let name = if headers.contains_key(header::AUTHORIZATION) {
+        let identity = if headers.contains_key(header::AUTHORIZATION) {
             bearer(headers).and_then(|token| self.by_token(token))
         } else {
             connection.peer.and_then(|peer| self.by_peer(peer))
         };
-        let name = name.ok_or_else(|| {
+        let identity = identity.ok_or_else(|| {
             Failure::new(
                 Code::Unauthenticated,
                 "send `Authorization: Bearer TOKEN`, or call on the Unix socket as a configured user",
             )
         })?;
-        let identity = Identity::new(name, CallerKind::Token, Vec::new());
-        Ok(Caller { identity: identity.into(), transport: connection.transport, mfa: false })
+        Ok(Caller { identity, transport: connection.transport, mfa: false })
     }
 
-    fn by_token(&self, token: &[u8]) -> Option<CallerName> {
+    fn by_token(&self, token: &[u8]) -> Option<Arc<Identity>> {
         let digest: [u8; 32] = Sha256::digest(token).into();
         let tokens = self.tokens.load();
         // The index of the match, or the count: every token is compared, whichever matches.
@@ -177,16 +182,20 @@ impl Callers {
             let same: Choice = token.digest.ct_eq(&digest);
             found.conditional_assign(&index, same);
         }
-        tokens.get(found as usize).map(|token| token.caller.clone())
+        tokens.get(found as usize).map(|token| Arc::clone(&token.caller))
     }
 
-    fn by_peer(&self, peer: Peer) -> Option<CallerName> {
-        let matches = |proof: &Proof| match proof {
-            Proof::Peer { uid, gid } => *uid == peer.uid && gid.is_none_or(|gid| gid == peer.gid),
-            Proof::TokenFile(_) => false,
-        };
-        self.proofs.iter().find(|(_, proof)| matches(proof)).map(|(name, _)| name.clone())
+    fn by_peer(&self, peer: Peer) -> Option<Arc<Identity>> {
+        let found = self
+            .peers
+            .iter()
+            .find(|(uid, gid, _)| *uid == peer.uid && gid.is_none_or(|gid| gid == peer.gid));
+        found.map(|(.., caller)| Arc::clone(caller))
     }
+}
+
+fn identity(caller: &CallerName, kind: CallerKind) -> Arc<Identity> {
+    Arc::new(Identity::new(caller.clone(), kind, Vec::new()))
 }
 
 /// The token of the only `Authorization` header, if its scheme is `Bearer` (RFC 6750).
@@ -205,14 +214,27 @@ fn token_files(proofs: &[(CallerName, Proof)]) -> impl Iterator<Item = (&CallerN
     })
 }
 
-/// Adds a token, unless it is another caller's too.
-fn add_token(tokens: &mut Vec<Token>, token: Token) -> Result<(), CallersError> {
-    let same = |known: &&Token| known.digest == token.digest && known.caller != token.caller;
-    if let Some(known) = tokens.iter().find(same) {
-        return Err(CallersError::Same { first: known.caller.clone(), second: token.caller });
+/// The tokens of all files that can be used, and what is wrong with the others. A token that two callers have is
+/// nobody's: they could not be told apart.
+fn gather(proofs: &[(CallerName, Proof)]) -> (Vec<Token>, Vec<CallersError>) {
+    let (mut tokens, mut errors) = (Vec::new(), Vec::new());
+    for (caller, path) in token_files(proofs) {
+        match read_tokens(caller, path) {
+            Ok(read) => tokens.extend(read),
+            Err(error) => errors.push(error),
+        }
     }
-    tokens.push(token);
-    Ok(())
+    let mut shared = Vec::new();
+    for (index, token) in tokens.iter().enumerate() {
+        let same = |other: &&Token| other.digest == token.digest && other.caller != token.caller;
+        if let Some(other) = tokens.iter().skip(index + 1).find(same) {
+            let (first, second) = (token.caller.name().clone(), other.caller.name().clone());
+            errors.push(CallersError::Same { first, second });
+            shared.push(token.digest);
+        }
+    }
+    tokens.retain(|token| !shared.contains(&token.digest));
+    (tokens, errors)
 }
 
 /// What the token files look like, taken before they are read: a change in between is seen the next time.
@@ -226,26 +248,41 @@ fn stamps(proofs: &[(CallerName, Proof)]) -> Vec<Option<Stamp>> {
     token_files(proofs).map(stamp).collect()
 }
 
-fn read_token(caller: &CallerName, path: &Path) -> Result<Token, CallersError> {
-    use std::os::unix::fs::PermissionsExt;
+/// The tokens of one file, a line each. What is checked is the opened file, so nobody can swap it in between; links
+/// are followed, because a Kubernetes secret is mounted as links.
+fn read_tokens(caller: &CallerName, path: &Path) -> Result<Vec<Token>, CallersError> {
+    use std::io::Read as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
     let unreadable =
         |source| CallersError::Unreadable { caller: caller.clone(), path: path.to_owned(), source };
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    let no_token = || CallersError::NoToken { caller: caller.clone(), path: path.to_owned() };
+    // Not blocking: a pipe without a writer would be waited for.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let opened = std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path);
+    let file = opened.map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
     if metadata.permissions().mode() & 0o007 != 0 {
         return Err(CallersError::TooOpen { caller: caller.clone(), path: path.to_owned() });
     }
-    let no_token = || CallersError::NoToken { caller: caller.clone(), path: path.to_owned() };
-    if metadata.len() > TOKEN_BYTES_MAX as u64 + 2 {
+    let most = (TOKEN_BYTES_MAX + 2) * TOKENS_MAX;
+    if !metadata.is_file() || metadata.len() > most as u64 {
         return Err(no_token());
     }
-    let text = Zeroizing::new(std::fs::read(path).map_err(unreadable)?);
-    let token = text.trim_ascii_end();
-    if !(TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&token.len())
-        || !token.iter().all(u8::is_ascii_graphic)
-    {
-        return Err(no_token());
+    // Room for all of it from the start: a buffer that grows leaves copies behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(most + 1));
+    file.take(most as u64).read_to_end(&mut text).map_err(unreadable)?;
+    let identity = identity(caller, CallerKind::Token);
+    let mut tokens = Vec::new();
+    for line in text.trim_ascii_end().split(|byte| *byte == b'\n') {
+        let token = line.trim_ascii_end();
+        let has_length = (TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&token.len());
+        if !has_length || !token.iter().all(u8::is_ascii_graphic) || tokens.len() == TOKENS_MAX {
+            return Err(no_token());
+        }
+        let digest = Sha256::digest(token).into();
+        tokens.push(Token { caller: Arc::clone(&identity), digest });
     }
-    Ok(Token { caller: caller.clone(), digest: Sha256::digest(token).into() })
+    Ok(tokens)
 }
 
 /// Refuses two callers that one peer would match.

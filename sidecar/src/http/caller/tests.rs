@@ -114,6 +114,50 @@ fn a_token_file_that_is_open_short_or_missing_is_refused_by_name() {
 }
 
 #[test]
+fn several_tokens_are_valid_in_a_change_over_and_the_old_one_goes_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let callers = two_callers(&folder);
+    let fresh = "fresh-token-0123456789abcdef";
+    let (old, new) = (format!("Bearer {ALICE}"), format!("Bearer {fresh}"));
+    token_file(&folder, "a", &format!("{fresh}\n{ALICE}\n"), 0o600);
+    assert!(callers.reload_if_changed().unwrap().is_empty());
+    for token in [&old, &new] {
+        assert_eq!(ask(&callers, None, &[token]).as_deref(), Some("alice"));
+    }
+    assert_eq!(
+        ask(&callers, None, &[&format!("Bearer {fresh}\n{ALICE}").replace('\n', " ")]),
+        None
+    );
+    token_file(&folder, "a", fresh, 0o600);
+    assert!(callers.reload_if_changed().unwrap().is_empty());
+    assert_eq!(ask(&callers, None, &[&old]), None);
+    assert_eq!(ask(&callers, None, &[&new]).as_deref(), Some("alice"));
+    let many: Vec<_> = (0..5).map(|number| format!("{fresh}-{number}")).collect();
+    token_file(&folder, "a", &many.join("\n"), 0o600);
+    assert_eq!(callers.reload_if_changed().unwrap().len(), 1);
+    assert_eq!(ask(&callers, None, &[&format!("Bearer {}", many[0])]), None);
+}
+
+#[test]
+fn a_token_that_two_callers_have_is_nobody_s() {
+    let folder = tempfile::tempdir().unwrap();
+    let callers = two_callers(&folder);
+    token_file(&folder, "a", &format!("{ALICE}\n{BOB}"), 0o600);
+    assert_eq!(callers.reload_if_changed().unwrap().len(), 1);
+    assert_eq!(ask(&callers, None, &[&format!("Bearer {BOB}")]), None);
+    assert_eq!(ask(&callers, None, &[&format!("Bearer {ALICE}")]).as_deref(), Some("alice"));
+}
+
+#[test]
+fn a_pipe_is_no_token_file_and_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).unwrap();
+    let loaded = Callers::load(vec![("alice".parse().unwrap(), Proof::TokenFile(path))]);
+    assert!(matches!(loaded, Err(CallersError::NoToken { .. })));
+}
+
+#[test]
 fn callers_that_could_not_be_told_apart_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = token_file(&folder, "a", ALICE, 0o600);
