@@ -31,17 +31,33 @@ pub enum NameError {
     Role,
 }
 
-/// The name of a key: `[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?` (API.md). Cloning is cheap.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct KeyName(Arc<str>);
+/// A name that is text: cheap to clone, and shown as it is. Each has a parser of its own.
+macro_rules! text_name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
 
-impl KeyName {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+    };
 }
+
+text_name!(
+    /// The name of a key: `[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?` (API.md). Cloning is cheap.
+    KeyName
+);
 
 impl FromStr for KeyName {
     type Err = NameError;
@@ -54,12 +70,6 @@ impl FromStr for KeyName {
             && bytes.last().is_some_and(edge)
             && bytes.iter().all(|byte| edge(byte) || matches!(byte, b'.' | b'_' | b'-'));
         if well_formed { Ok(Self(text.into())) } else { Err(NameError::Key) }
-    }
-}
-
-impl fmt::Display for KeyName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
     }
 }
 
@@ -163,17 +173,7 @@ pub struct KeyRef {
 
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident, $most:literal, $error:ident, $($byte:literal)|+) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Arc<str>);
-
-        impl $name {
-            /// The name as text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
+        text_name!($(#[$doc])* $name);
 
         impl FromStr for $name {
             type Err = NameError;
@@ -187,12 +187,6 @@ macro_rules! label {
                 } else {
                     Err(NameError::$error)
                 }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(&self.0)
             }
         }
     };
@@ -209,18 +203,11 @@ label!(
     RootName, 128, Root, b'.' | b'_' | b'-' | b':' | b'/' | b'@'
 );
 
-/// The name of a role: 1 to 256 bytes of text without control characters, because groups of an identity provider
-/// have all sorts of names. Cloning is cheap.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RoleName(Arc<str>);
-
-impl RoleName {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+text_name!(
+    /// The name of a role: 1 to 256 bytes of text without control characters, because groups of an identity provider
+    /// have all sorts of names. Cloning is cheap.
+    RoleName
+);
 
 impl FromStr for RoleName {
     type Err = NameError;
@@ -231,12 +218,6 @@ impl FromStr for RoleName {
         } else {
             Err(NameError::Role)
         }
-    }
-}
-
-impl fmt::Display for RoleName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
     }
 }
 
