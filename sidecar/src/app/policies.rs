@@ -65,15 +65,9 @@ impl PolicySource {
         }
         match self.load() {
             Ok(policies) if policies.count() == 0 && service.policies().count() > 0 => {
-                refuse(&[Problem {
-                    file: "policies".to_owned(),
-                    line: None,
-                    column: None,
-                    message:
-                        "there is no policy left: to take every right away, leave one `forbid`"
-                            .to_owned(),
-                    help: None,
-                }]);
+                let message =
+                    "there is no policy left: to take every right away, leave one `forbid`";
+                refuse(&[Problem::new("policies", message)]);
             }
             Ok(policies) => {
                 say(&policies);

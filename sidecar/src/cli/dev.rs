@@ -149,8 +149,8 @@ fn quoted(text: &str) -> String {
 }
 
 fn load(folder: &Path, port: Option<u16>) -> anyhow::Result<Config> {
-    let mut config = Config::load(&folder.join("keypod.toml"))
-        .map_err(|error| Failure::configuration(format!("{:#}", anyhow::Error::from(error))))?;
+    let mut config =
+        Config::load(&folder.join("keypod.toml")).map_err(Failure::of_configuration)?;
     if let Some(port) = port {
         let health = if port == 0 { 0 } else { port.saturating_add(1) };
         config.listen.tcp = Some(([127, 0, 0, 1], port).into());

@@ -41,6 +41,13 @@ impl Failure {
         Self::Configuration(text.into()).into()
     }
 
+    /// A wrong configuration, with the chain of its causes.
+    pub(super) fn of_configuration(
+        error: impl std::error::Error + Send + Sync + 'static,
+    ) -> anyhow::Error {
+        Self::configuration(format!("{:#}", anyhow::Error::from(error)))
+    }
+
     fn code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,

@@ -15,7 +15,7 @@ use crate::app;
 use crate::config::{self, Config};
 use crate::policy::{
     CaseFile, Document, Explanation, Outcome, PACKS, Policies, Problem, Question, explain, folder,
-    pack,
+    pack, pack_names,
 };
 
 /// What `keypod policy` takes.
@@ -121,8 +121,7 @@ struct ExplainArgs {
 }
 
 fn load(path: &Path) -> anyhow::Result<Config> {
-    Config::load(path)
-        .map_err(|error| Failure::configuration(format!("{:#}", anyhow::Error::from(error))))
+    Config::load(path).map_err(Failure::of_configuration)
 }
 
 pub(super) fn run(args: PolicyArgs) -> anyhow::Result<()> {
@@ -304,12 +303,11 @@ fn describe(explanation: &Explanation) -> String {
 }
 
 fn show_pack(name: Option<&str>) -> anyhow::Result<()> {
-    let names: Vec<_> = PACKS.iter().map(|(name, _)| *name).collect();
     match name.map(pack) {
-        None => output::line(&names.join("\n")),
+        None => PACKS.iter().try_for_each(|(name, _)| output::line(name)),
         Some(Some(text)) => output::write(text.as_bytes()),
         Some(None) => {
-            Err(Failure::usage(format!("there is no such pack; there are {}", names.join(", "))))
+            Err(Failure::usage(format!("there is no such pack; there are {}", pack_names())))
         }
     }
 }

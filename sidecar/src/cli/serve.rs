@@ -45,7 +45,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
 /// Hardens this process, and then reads its configuration: first of all, before a thread is started or a secret read.
 pub(super) fn load_hardened(path: &Path) -> anyhow::Result<(Config, Hardening)> {
     let hardening = process::harden()?;
-    Ok((Config::load(path).map_err(configuration)?, hardening))
+    Ok((Config::load(path).map_err(Failure::of_configuration)?, hardening))
 }
 
 /// Runs the sidecar until it has drained, or until a second signal cuts that short.
@@ -120,11 +120,7 @@ pub(super) fn finish(served: Served) -> anyhow::Result<()> {
 /// A start that failed: what an operator can mend in the configuration has an exit code of its own.
 pub(super) fn failed_start(error: StartError) -> anyhow::Error {
     match error.is_configuration() {
-        true => configuration(error),
+        true => Failure::of_configuration(error),
         false => error.into(),
     }
-}
-
-fn configuration(error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
-    Failure::configuration(format!("{:#}", anyhow::Error::from(error)))
 }

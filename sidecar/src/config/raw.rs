@@ -155,10 +155,7 @@ const YEARS_TEN: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 fn check_policy(policy: PolicySettings) -> Result<PolicySettings, Problem> {
     match policy.packs.iter().find(|name| policy::pack(name).is_none()) {
         None => Ok(policy),
-        Some(_) => {
-            let names: Vec<_> = policy::PACKS.iter().map(|(name, _)| *name).collect();
-            Err(Problem::new("policy.packs", format!("some of {}", names.join(", "))))
-        }
+        Some(_) => Err(Problem::new("policy.packs", format!("some of {}", policy::pack_names()))),
     }
 }
 

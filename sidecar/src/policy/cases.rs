@@ -63,13 +63,8 @@ impl CaseFile {
     /// [`Problem`], with line and column. A file without a case is one.
     pub fn parse(document: &Document) -> Result<Self, Problem> {
         let (file, text) = (document.name.as_str(), document.text.as_str());
-        let parsed: Self = toml::from_str(text).map_err(|error| {
-            let problem = Problem::new(file, error.message());
-            match error.span() {
-                Some(span) => problem.at(text, span.start),
-                None => problem,
-            }
-        })?;
+        let parsed: Self =
+            toml::from_str(text).map_err(|error| Problem::of_toml(file, text, &error))?;
         match parsed.cases.is_empty() {
             true => Err(Problem::new(file, "there is no case in it")),
             false => Ok(parsed),

@@ -67,13 +67,8 @@ impl Entities {
     /// Parses and resolves `entities.toml`.
     pub(super) fn parse(document: &Document) -> Result<Self, Vec<Problem>> {
         let (file, text) = (document.name.as_str(), document.text.as_str());
-        let raw: Raw = toml::from_str(text).map_err(|error| {
-            let problem = Problem::new(file, error.message());
-            vec![match error.span() {
-                Some(span) => problem.at(text, span.start),
-                None => problem,
-            }]
-        })?;
+        let raw: Raw =
+            toml::from_str(text).map_err(|error| vec![Problem::of_toml(file, text, &error)])?;
         resolve(raw).map_err(|messages| {
             messages.into_iter().map(|message| Problem::new(file, message)).collect()
         })

@@ -8,7 +8,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 /// Bytes of keys and bookkeeping that a memo holds at most.
-pub const MEMO_BYTES_MAX: u64 = 4 << 20;
+const MEMO_BYTES_MAX: u64 = 4 << 20;
 /// What an entry takes beside its key, about.
 const ENTRY_BYTES: u64 = 128;
 /// A longer key is not remembered: one request must not push out thousands of others.

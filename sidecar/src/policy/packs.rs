@@ -18,8 +18,8 @@ pub fn pack(name: &str) -> Option<&'static str> {
     PACKS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
 
-/// What to say of a pack that there is not.
-pub(super) fn unknown(name: &str) -> String {
-    let names: Vec<_> = PACKS.iter().map(|(name, _)| *name).collect();
-    format!("there is no pack `{name}`; there are {}", names.join(", "))
+/// The names of all packs, for messages.
+#[must_use]
+pub fn names() -> String {
+    PACKS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }

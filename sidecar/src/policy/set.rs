@@ -66,8 +66,8 @@ pub(super) struct Mentions {
 #[derive(Default)]
 struct Draft {
     set: PolicySet,
-    /// The file and text of each policy.
-    origins: HashMap<PolicyId, (String, String)>,
+    /// The file of each policy.
+    origins: HashMap<PolicyId, Arc<Document>>,
     problems: Vec<Problem>,
 }
 
@@ -104,7 +104,11 @@ impl Policies {
         for name in packs {
             match packs::pack(name) {
                 Some(text) => draft.read(&format!("pack {name}"), name, text),
-                None => draft.problems.push(Problem::new("packs", packs::unknown(name))),
+                None => {
+                    let message =
+                        format!("there is no pack `{name}`; there are {}", packs::names());
+                    draft.problems.push(Problem::new("packs", message));
+                }
             }
         }
         for (index, grant) in grants.iter().enumerate() {
@@ -131,13 +135,7 @@ impl Policies {
         draft.finish(entities, &context, hash)
     }
 
-    /// SHA-256 over everything that the set is made of.
-    #[must_use]
-    pub fn hash(&self) -> [u8; 32] {
-        self.hash
-    }
-
-    /// The same, in hexadecimal.
+    /// SHA-256 over everything that the set is made of, in hexadecimal.
     #[must_use]
     pub fn hash_text(&self) -> String {
         self.hash.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -317,6 +315,7 @@ impl Draft {
             let problem = Problem::new(file, "templates are not taken: write the policy out");
             self.problems.push(problem);
         }
+        let origin = Arc::new(Document { name: file.to_owned(), text: text.to_owned() });
         let mut policies: Vec<&Policy> = parsed.policies().collect();
         // Cedar numbers them in the order of the text.
         policies.sort_by_key(|policy| number(policy.id()));
@@ -328,7 +327,7 @@ impl Draft {
                 let message = format!("there are two policies `{id}`: give each its own @id");
                 self.problems.push(Problem::new(file, message));
             }
-            self.origins.insert(id, (file.to_owned(), text.to_owned()));
+            self.origins.insert(id, Arc::clone(&origin));
         }
     }
 
@@ -344,7 +343,7 @@ impl Draft {
             self.problems.push(Problem::new("policies", message));
         }
         let schema = schema(context).map_err(|problem| vec![problem]);
-        let schema = match schema {
+        let (schema, declared) = match schema {
             Ok(schema) if self.problems.is_empty() => schema,
             Ok(_) => return Err(self.problems),
             Err(problems) => return Err([self.problems, problems].concat()),
@@ -361,7 +360,7 @@ impl Draft {
         let mut notes: Vec<_> =
             warnings.map(|warning| self.problem(warning.policy_id(), warning)).collect();
         notes.extend(self.strangers(&entities));
-        let looks = self.looks(&declared_names(context))?;
+        let looks = self.looks(&declared)?;
         let types =
             Types::new().ok_or_else(|| vec![Problem::new("schema", "it has no such type")])?;
         let (set, authorizer, memo) = (self.set, Authorizer::new(), Memo::new());
@@ -393,13 +392,13 @@ impl Draft {
 
     fn problem(&self, id: &PolicyId, diagnostic: &dyn miette::Diagnostic) -> Problem {
         match self.origins.get(id) {
-            Some((file, text)) => Problem::of(file, text, diagnostic),
+            Some(origin) => Problem::of(&origin.name, &origin.text, diagnostic),
             None => Problem::new("policies", diagnostic.to_string()),
         }
     }
 
     fn problem_text(&self, id: &PolicyId, message: String) -> Problem {
-        let file = self.origins.get(id).map_or("policies", |(file, _)| file);
+        let file = self.origins.get(id).map_or("policies", |origin| &origin.name);
         Problem::new(file, message)
     }
 
@@ -444,22 +443,23 @@ impl Types {
     }
 }
 
-/// The built-in schema together with the names of the request's context.
-fn schema(context: &Document) -> Result<Schema, Problem> {
+/// The built-in schema together with the request's context, and the names that are declared for that.
+fn schema(context: &Document) -> Result<(Schema, HashSet<String>), Problem> {
     let fragment = |file: &str, text: &str| match SchemaFragment::from_cedarschema_str(text) {
         Ok((fragment, _warnings)) => Ok(fragment),
         Err(error) => Err(Problem::of(file, text, &error)),
     };
     let own = fragment(&context.name, &context.text)?;
     let built_in = fragment("schema.cedarschema", packs::SCHEMA)?;
-    Schema::from_schema_fragments([built_in, own])
-        .map_err(|error| Problem::of(&context.name, &context.text, &error))
+    let declared = declared_names(&own);
+    let schema = Schema::from_schema_fragments([built_in, own])
+        .map_err(|error| Problem::of(&context.name, &context.text, &error))?;
+    Ok((schema, declared))
 }
 
 /// The names that `context.cedarschema` declares.
-fn declared_names(context: &Document) -> HashSet<String> {
-    let parsed = SchemaFragment::from_cedarschema_str(&context.text).ok();
-    let json = parsed.and_then(|(fragment, _warnings)| fragment.to_json_value().ok());
+fn declared_names(context: &SchemaFragment) -> HashSet<String> {
+    let json = context.clone().to_json_value().ok();
     let attributes = json.as_ref().and_then(|json| {
         json.get("")?.pointer("/commonTypes/RequestContext/attributes")?.as_object()
     });

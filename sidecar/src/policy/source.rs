@@ -56,7 +56,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(file: &str, message: impl Into<String>) -> Self {
+    /// Something about `file`, at no place in it that is known.
+    pub fn new(file: &str, message: impl Into<String>) -> Self {
         let file = file.to_owned();
         Self { file, line: None, column: None, message: message.into(), help: None }
     }
@@ -68,6 +69,15 @@ impl Problem {
         self.line = Some(before.matches('\n').count() + 1);
         self.column = before.get(line_start..).map(|line| line.chars().count() + 1);
         self
+    }
+
+    /// What is wrong with `text` as TOML.
+    pub(super) fn of_toml(file: &str, text: &str, error: &toml::de::Error) -> Self {
+        let problem = Self::new(file, error.message());
+        match error.span() {
+            Some(span) => problem.at(text, span.start),
+            None => problem,
+        }
     }
 
     /// What a diagnostic says about `text`: its message, and where its first label points.
