@@ -32,6 +32,7 @@ pub use stores::{Migrator, POSTGRES_ROLES, copy_store, migrate_store};
 
 use crate::clock::{Clock, Now, SystemClock};
 use crate::config::{CallerSettings, Config, Credential, LogFormat};
+use crate::envelope::{SEGMENT_BYTES, TAG_BYTES};
 use crate::error_chain::error_chain;
 use crate::http::{
     Api, Callers, CallersError, Health, HttpSettings, Listeners, Proof, Served, serve_health,
@@ -293,11 +294,16 @@ fn keyring_settings(config: &Config) -> KeyringSettings {
 }
 
 fn limit_sizes(config: &Config) -> LimitSizes {
+    let limits = &config.limits;
     LimitSizes {
-        batch_items_max: config.limits.batch_items_max,
-        in_flight_max: config.limits.in_flight_max,
-        body_memory_bytes_max: config.limits.body_memory_bytes_max,
-        operations_per_second: config.limits.requests_per_second,
+        batch_items_max: limits.batch_items_max,
+        taken_bytes_max: limits.json_body_bytes_max.max(SEGMENT_BYTES + TAG_BYTES),
+        in_flight_max: limits.in_flight_max,
+        body_memory_bytes_max: limits.body_memory_bytes_max,
+        caller: limits.caller,
+        callers: limits.callers.clone(),
+        key: limits.key,
+        keys: limits.keys.clone(),
     }
 }
 
@@ -308,5 +314,6 @@ fn http_settings(config: &Config) -> HttpSettings {
         body_timeout: config.limits.body_timeout,
         answer_timeout: config.limits.answer_timeout,
         connections_max: config.limits.connections_max,
+        user_connections_max: config.limits.user_connections_max,
     }
 }

@@ -16,6 +16,7 @@ mod keys;
 mod listen;
 mod observe;
 mod openapi;
+mod places;
 mod request_id;
 mod routes;
 mod status;
@@ -66,6 +67,8 @@ pub struct HttpSettings {
     pub answer_timeout: Duration,
     /// Connections of each listener.
     pub connections_max: usize,
+    /// Of those on the Unix socket, what one user may hold.
+    pub user_connections_max: usize,
 }
 
 /// The API over one service.
@@ -167,7 +170,8 @@ impl Api {
         gate::check(parts, connection.transport)?;
         let (route, params) = routes::find(parts.uri.path(), &parts.method)?;
         let caller = self.callers.authenticate(connection, &parts.headers)?;
-        Ok((route, params, caller, self.service.limits().enter()?))
+        let in_flight = self.service.limits().enter(caller.name())?;
+        Ok((route, params, caller, in_flight))
     }
 
     /// The body of a request that must be JSON, with nothing in its query and no context beside it.
@@ -183,11 +187,8 @@ impl Api {
 
     /// Refuses a batch past its limit before its items are decoded.
     fn check_items(&self, items: usize) -> Result<(), Failure> {
-        let max = self.service.limits().sizes().batch_items_max;
-        if items > max {
-            return Err(crate::service::Error::TooManyItems { max }.into());
-        }
-        Ok(())
+        let checked = self.service.limits().check_batch(items);
+        checked.map_err(|error| crate::service::Error::from(error).into())
     }
 }
 

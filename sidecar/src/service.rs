@@ -26,7 +26,7 @@ use arc_swap::ArcSwap;
 use crate::clock::{Clock, Now};
 use crate::envelope::{Context, Header};
 use crate::keyring::{Keyring, KeyringError, OpeningKey};
-use crate::limits::Limits;
+use crate::limits::{Amount, Limits};
 use crate::names::{KeyName, KeyRef};
 use crate::policy::{self, AccessRequest, Action, Caller, Denied, Permit, Policies, Resource};
 
@@ -120,7 +120,7 @@ impl Service {
         policy::decide(&self.policies.load(), &request)
     }
 
-    /// The key that opens what `header` names, permitted for `action`.
+    /// The key that opens what `header` names, permitted for `action`, and for which the key's rate admits `amount`.
     ///
     /// A key or version that this store never had is answered as any ciphertext that does not open: a header is
     /// the caller's bytes until its commitment is checked.
@@ -130,6 +130,7 @@ impl Service {
         action: Action,
         context: &Context,
         header: &Header,
+        amount: Amount,
         now: Now,
     ) -> Result<OpeningKey, Error> {
         let key_ref: KeyRef = header.key();
@@ -137,6 +138,7 @@ impl Service {
             return Err(Error::DecryptionFailed);
         };
         let permit = self.permit(caller, action, &name, Some(context), now)?;
+        self.limits.admit_key(&name, amount)?;
         match self.keyring.opening_key(&permit, key_ref, now).await {
             Err(KeyringError::NoSuchVersion) => Err(Error::DecryptionFailed),
             other => Ok(other?),

@@ -19,6 +19,7 @@ mod first_steps;
 mod keys;
 mod layering;
 mod life;
+mod limits;
 mod memory;
 mod outside;
 mod papers;

@@ -1,5 +1,6 @@
 //! The configuration as written, and what makes its values valid.
 
+mod limits;
 mod root;
 mod store;
 
@@ -9,13 +10,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use limits::RawLimits;
 use root::RawRoot;
 use store::RawStore;
 
 use super::ConfigError;
 use super::settings::{
-    CacheSettings, CallerSettings, Config, Credential, KeySettings, LimitSettings, ListenSettings,
-    LogSettings, PolicySettings, UnixListen,
+    CacheSettings, CallerSettings, Config, Credential, KeySettings, ListenSettings, LogSettings,
+    PolicySettings, UnixListen,
 };
 use crate::names::CallerName;
 use crate::policy::{self, Action, Grant, KeyPattern};
@@ -36,7 +38,7 @@ pub(super) struct RawConfig {
     #[serde(default)]
     memory: RawMemory,
     #[serde(default)]
-    limits: LimitSettings,
+    limits: RawLimits,
     #[serde(default)]
     log: LogSettings,
     #[serde(default)]
@@ -116,7 +118,6 @@ impl Problem {
 impl RawConfig {
     /// Checks what types alone cannot, and gives the typed configuration.
     pub(super) fn check(self) -> Result<Config, Problem> {
-        check_limits(&self.limits)?;
         check_bounds(&self.cache)?;
         check_keys(&self.keys)?;
         Ok(Config {
@@ -130,7 +131,7 @@ impl RawConfig {
                 RawProtection::Mlock => Protection::Mlock,
                 RawProtection::Secretmem => Protection::Secretmem,
             },
-            limits: self.limits,
+            limits: self.limits.check()?,
             log: self.log,
             policy: check_policy(self.policy)?,
             callers: self
@@ -143,8 +144,6 @@ impl RawConfig {
     }
 }
 
-/// No batch has more items: they are counted against it while they are read.
-const BATCH_ITEMS_MAX: usize = 16_384;
 /// Messages that a version may seal (FORMAT.md's message ids allow more; NIST SP 800-38D counts to this).
 const MESSAGES_MAX: u64 = 1 << 32;
 /// Bytes that a version may seal.
@@ -157,32 +156,6 @@ fn check_policy(policy: PolicySettings) -> Result<PolicySettings, Problem> {
         None => Ok(policy),
         Some(_) => Err(Problem::new("policy.packs", format!("some of {}", policy::pack_names()))),
     }
-}
-
-fn check_limits(limits: &LimitSettings) -> Result<(), Problem> {
-    let sizes = [
-        ("limits.json_body_bytes_max", limits.json_body_bytes_max, usize::MAX),
-        ("limits.batch_items_max", limits.batch_items_max, BATCH_ITEMS_MAX),
-        ("limits.connections_max", limits.connections_max, 1 << 20),
-        ("limits.in_flight_max", limits.in_flight_max, 1 << 20),
-        ("limits.requests_per_second", limits.requests_per_second as usize, usize::MAX),
-    ];
-    for (setting, size, most) in sizes {
-        if !(1..=most).contains(&size) {
-            return Err(Problem::new(setting, format!("from 1 to {most}")));
-        }
-    }
-    let room = limits.body_memory_bytes_max;
-    if room < limits.json_body_bytes_max || u32::try_from(room).is_err() {
-        return Err(Problem::new(
-            "limits.body_memory_bytes_max",
-            "at least limits.json_body_bytes_max, and less than 4 GiB",
-        ));
-    }
-    check_times(&[
-        ("limits.header_timeout", limits.header_timeout),
-        ("limits.body_timeout", limits.body_timeout),
-    ])
 }
 
 fn check_keys(keys: &KeySettings) -> Result<(), Problem> {

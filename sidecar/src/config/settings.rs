@@ -1,12 +1,14 @@
 //! Every setting that there is, valid, with its default.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::names::{KeyName, RootName};
+use crate::limits::{CallerSizes, RateSizes};
+use crate::names::{CallerName, KeyName, RootName};
 use crate::policy::Grant;
 use crate::root::aws_kms::AwsKmsSettings;
 use crate::root::vault::VaultSettings;
@@ -189,8 +191,7 @@ impl Default for KeySettings {
 }
 
 /// `[limits]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct LimitSettings {
     /// Bytes of a JSON body, or of a whole message in binary form.
     pub json_body_bytes_max: usize,
@@ -198,42 +199,28 @@ pub struct LimitSettings {
     pub batch_items_max: usize,
     /// Connections to the data plane, of each kind.
     pub connections_max: usize,
+    /// Of those on the Unix socket, what one user may hold.
+    pub user_connections_max: usize,
     /// Requests in flight; past it: 503 `overloaded`.
     pub in_flight_max: usize,
     /// Bytes of request bodies in memory at once; past it: 503 `overloaded`.
     pub body_memory_bytes_max: usize,
-    /// Operations a second for each caller, a batch counting its items; past it: 429.
-    pub requests_per_second: u32,
+    /// Of each caller; past it: 429.
+    pub caller: CallerSizes,
+    /// Of the callers that have their own.
+    pub callers: HashMap<CallerName, CallerSizes>,
+    /// Of each key, whoever uses it; past it: 429.
+    pub key: RateSizes,
+    /// Of the keys that have their own.
+    pub keys: HashMap<KeyName, RateSizes>,
     /// How long a request's head may take.
-    #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
     /// How long a request's body may make no progress.
-    #[serde(with = "humantime_serde")]
     pub body_timeout: Duration,
     /// How long an answer may make no progress because its client does not read.
-    #[serde(with = "humantime_serde")]
     pub answer_timeout: Duration,
     /// How long requests in flight may take to end at shutdown.
-    #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
-}
-
-impl Default for LimitSettings {
-    fn default() -> Self {
-        Self {
-            json_body_bytes_max: 4 << 20,
-            batch_items_max: 1024,
-            connections_max: 1024,
-            in_flight_max: 512,
-            body_memory_bytes_max: 64 << 20,
-            requests_per_second: 100_000,
-            header_timeout: Duration::from_secs(10),
-            body_timeout: Duration::from_secs(30),
-            // Long: who passes an answer on to a slow client reads in large steps and seldom.
-            answer_timeout: Duration::from_secs(5 * 60),
-            drain_timeout: Duration::from_secs(20),
-        }
-    }
 }
 
 /// How log lines look.

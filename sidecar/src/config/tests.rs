@@ -68,6 +68,10 @@ fn values_that_cannot_work_are_refused_with_the_setting_named() {
         ("KEYPOD_CACHE__REFRESH_AFTER", "soon", "cache.refresh_after"),
         ("KEYPOD_CACHE__ENCRYPT_STALE_MAX", "1m", "cache.encrypt_stale_max"),
         ("KEYPOD_LIMITS__IN_FLIGHT_MAX", "0", "limits.in_flight_max"),
+        ("KEYPOD_LIMITS__CALLER_IN_FLIGHT_MAX", "513", "limits.caller_in_flight_max"),
+        ("KEYPOD_LIMITS__USER_CONNECTIONS_MAX", "0", "limits.user_connections_max"),
+        ("KEYPOD_LIMITS__BYTES_PER_SECOND", "0", "limits.bytes_per_second"),
+        ("KEYPOD_LIMITS__KEY_REQUESTS_PER_SECOND", "0", "limits.key_requests_per_second"),
         ("KEYPOD_LIMITS__BODY_MEMORY_BYTES_MAX", "5", "limits.body_memory_bytes_max"),
         ("KEYPOD_LIMITS__BATCH_ITEMS_MAX", "16385", "limits.batch_items_max"),
         ("KEYPOD_LIMITS__BODY_TIMEOUT", "0s", "limits.body_timeout"),
@@ -153,6 +157,8 @@ fn the_commented_example_leaves_no_setting_out() {
         "[keys]",
         "[memory]",
         "[limits]",
+        "[[limits.callers]]",
+        "[[limits.keys]]",
         "[log]",
         "[[callers]]",
     ];
@@ -237,4 +243,34 @@ fn a_database_is_reached_over_tls_unless_it_is_on_this_machine() {
     }
     assert!(store("host = \"d\"\nschema = \"a; drop\"").unwrap_err().contains("schema"));
     assert!(parse("[root.local]\nkey_file = \"k\"\n[store]").unwrap_err().contains("`store`"));
+}
+
+#[test]
+fn one_caller_never_has_all_places_unless_it_is_said() {
+    let limits = |text: &str| {
+        let needed = "[root.local]\nkey_file = \"k\"\n[store]\nsqlite = \"s\"";
+        parse(&format!("{needed}\n{text}")).map(|config| config.limits)
+    };
+    let usual = limits("").unwrap();
+    assert_eq!((usual.caller.in_flight_max, usual.user_connections_max), (384, 768));
+    let few = limits("[limits]\nin_flight_max = 1\nconnections_max = 2").unwrap();
+    assert_eq!((few.caller.in_flight_max, few.user_connections_max), (1, 2));
+    let own = limits(
+        "[limits]\nrequests_per_second = 7\n[[limits.callers]]\nname = \"a\"\nin_flight_max = 3",
+    );
+    let own = own.unwrap().callers[&"a".parse().unwrap()];
+    assert_eq!((own.in_flight_max, own.rate.requests_per_second.get()), (3, 7));
+    for (text, setting) in [
+        ("[[limits.callers]]\nname = \"a b\"", "limits.callers.0.name"),
+        (
+            "[[limits.callers]]\nname = \"a\"\n[[limits.callers]]\nname = \"a\"",
+            "limits.callers.1.name",
+        ),
+        ("[[limits.callers]]\nname = \"a\"\nin_flight_max = 513", "limits.callers.0.in_flight_max"),
+        ("[[limits.keys]]\nname = \"A\"", "limits.keys.0.name"),
+        ("[[limits.keys]]\nname = \"a\"\nbytes_per_second = 0", "limits.keys.0.bytes_per_second"),
+    ] {
+        let error = limits(text).unwrap_err();
+        assert!(error.contains(setting), "{text}: {error}");
+    }
 }

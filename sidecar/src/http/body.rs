@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 
 use super::error::{Code, Failure};
 use crate::envelope::SealSegment;
-use crate::limits::{BodyMemory, Limits};
+use crate::limits::{BodyMemory, Limit, Limits};
 use crate::secret::{SealBuffer, WipedBytes};
 
 /// A refused body is read on, up to this length and time, so that its sender sees the answer.
@@ -215,6 +215,7 @@ async fn within<T>(timeout: Duration, work: impl Future<Output = T>) -> Result<T
 }
 
 fn too_slow() -> Failure {
+    Limit::BodyTimeout.bit();
     Failure::new(
         Code::RequestTimeout,
         "send the body faster and without pauses, or raise limits.body_timeout",
@@ -222,6 +223,7 @@ fn too_slow() -> Failure {
 }
 
 fn too_large(bytes_max: usize) -> Failure {
+    Limit::BodyBytes.bit();
     let detail = format!(
         "send at most {bytes_max} bytes; larger messages go as application/octet-stream, of any length"
     );
@@ -264,7 +266,7 @@ pub(super) enum Media {
 
 /// What the headers say that the body is. A coded body is refused: it could grow when it is decoded.
 pub(super) fn media(headers: &HeaderMap) -> Option<Media> {
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
         return None;
     }
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
@@ -306,6 +308,18 @@ mod tests {
             assert_eq!(media_of(other), None, "{other}");
         }
         assert_eq!(media(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_coded_body_is_refused_however_its_coding_is_said() {
+        for codings in [&["gzip"][..], &["identity", "gzip"], &["gzip, identity"], &["br"], &[""]] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            for coding in codings {
+                headers.append(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+            }
+            assert_eq!(media(&headers), None, "{codings:?}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use super::request_id::RequestId;
 use crate::error_chain::error_chain;
 use crate::keyring::KeyringError;
-use crate::limits::Overloaded;
+use crate::limits::{NoPlace, Overloaded, RateLimited};
 use crate::root::RootError;
 use crate::service::Error;
 use crate::store::StoreError;
@@ -132,6 +132,23 @@ impl From<Overloaded> for Failure {
     }
 }
 
+impl From<RateLimited> for Failure {
+    fn from(limited: RateLimited) -> Self {
+        let detail = format!("{limited}: come again after the time in Retry-After");
+        let retry_after = Some(limited.retry_after);
+        Self { retry_after, ..Self::new(Code::RateLimited, detail) }
+    }
+}
+
+impl From<NoPlace> for Failure {
+    fn from(none: NoPlace) -> Self {
+        match none {
+            NoPlace::OfItsCaller(limited) => limited.into(),
+            NoPlace::AtAll(overloaded) => overloaded.into(),
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::of(&error)
@@ -147,18 +164,13 @@ impl Failure {
                 Self::new(Code::Forbidden, "ask an operator to allow this caller, action and key")
             }
             Error::Invalid(text) => Self::new(Code::InvalidRequest, *text),
-            Error::Context(_) | Error::TooManyItems { .. } => Self::new(Code::InvalidRequest, text),
+            Error::Context(_) | Error::TooManyItems(_) => Self::new(Code::InvalidRequest, text),
             Error::NotOurs(_) => Self::new(Code::InvalidCiphertext, text),
             Error::DecryptionFailed => Self::new(
                 Code::DecryptionFailed,
                 "give the context, key store and bytes that it was encrypted with",
             ),
-            Error::RateLimited(limited) => {
-                let mut failure =
-                    Self::new(Code::RateLimited, "come again after the time in Retry-After");
-                failure.retry_after = Some(limited.retry_after);
-                failure
-            }
+            Error::RateLimited(limited) => (*limited).into(),
             Error::Overloaded(overloaded) => (*overloaded).into(),
             Error::LimitReached => Self::new(
                 Code::Conflict,

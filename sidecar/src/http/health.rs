@@ -164,9 +164,6 @@ fn show(api: &Api) {
     let status = service.keyring().status(service.now());
     show_keyring(&status);
     show_policies(&service.policies());
-    let counts = service.limits().counts();
-    metrics::counter!("keypod_limited_total", "limit" => "rate").absolute(counts.rate_limited);
-    metrics::counter!("keypod_limited_total", "limit" => "load").absolute(counts.overloaded);
     #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
     gauge!("keypod_requests_in_flight").set(service.limits().in_flight() as f64);
 }

@@ -23,12 +23,14 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tower::ServiceExt as _;
 
 use super::caller::{Connection, Peer};
+use super::places::Places;
 use super::unread::CutWhenUnread;
 use super::{Api, Health};
+use crate::limits::Limit;
 use crate::policy::Transport;
 
 /// Connections that the health listener holds at once.
@@ -170,7 +172,8 @@ impl Listeners {
     ) -> Served {
         let settings = api.settings;
         let (header_timeout, answer_timeout) = (settings.header_timeout, settings.answer_timeout);
-        let server = Server::new(api, settings.connections_max, header_timeout, answer_timeout);
+        let places = Places::new(settings.connections_max, settings.user_connections_max);
+        let server = Server::new(api, places, header_timeout, answer_timeout);
         let accept_tcp = async {
             if let Some(listener) = &self.tcp {
                 server.accept_tcp(listener, stop.clone()).await;
@@ -199,8 +202,8 @@ pub async fn serve_health(
 ) -> Result<(SocketAddr, impl Future<Output = ()> + use<>), ListenError> {
     let listener = open_tcp("listen.health", address).await?;
     let address = listener.local_addr().unwrap_or(address);
-    let server =
-        Server::new(health.router(), HEALTH_CONNECTIONS_MAX, HEALTH_TIMEOUT, HEALTH_TIMEOUT);
+    let places = Places::new(HEALTH_CONNECTIONS_MAX, HEALTH_CONNECTIONS_MAX);
+    let server = Server::new(health.router(), places, HEALTH_TIMEOUT, HEALTH_TIMEOUT);
     Ok((address, async move {
         server.accept_tcp(&listener, stop).await;
         server.drain(Duration::from_millis(200)).await;
@@ -243,9 +246,7 @@ impl Answers for Router {
 
 struct Server<A> {
     answers: A,
-    /// Of each kind of listener: who fills the one cannot shut out the other.
-    tcp_places: Arc<Semaphore>,
-    unix_places: Arc<Semaphore>,
+    places: Places,
     builder: auto::Builder<TokioExecutor>,
     header_timeout: Duration,
     answer_timeout: Duration,
@@ -253,12 +254,7 @@ struct Server<A> {
 }
 
 impl<A: Answers> Server<A> {
-    fn new(
-        answers: A,
-        connections_max: usize,
-        header_timeout: Duration,
-        answer_timeout: Duration,
-    ) -> Self {
+    fn new(answers: A, places: Places, header_timeout: Duration, answer_timeout: Duration) -> Self {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -271,10 +267,8 @@ impl<A: Answers> Server<A> {
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(HEADER_LIST_BYTES_MAX)
             .keep_alive_interval(Duration::from_secs(30));
-        let places = || Arc::new(Semaphore::new(connections_max));
-        let (tcp_places, unix_places) = (places(), places());
         let graceful = GracefulShutdown::new();
-        Self { answers, tcp_places, unix_places, builder, header_timeout, answer_timeout, graceful }
+        Self { answers, places, builder, header_timeout, answer_timeout, graceful }
     }
 
     async fn accept_tcp(&self, listener: &TcpListener, mut stop: watch::Receiver<bool>) {
@@ -315,13 +309,9 @@ impl<A: Answers> Server<A> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let places = match connection.transport {
-            Transport::Tcp => &self.tcp_places,
-            Transport::Unix => &self.unix_places,
-        };
-        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
-            metrics::counter!("keypod_limited_total", "limit" => "connections").increment(1);
-            return;
+        let place = match self.places.take(connection) {
+            Ok(place) => place,
+            Err(limit) => return limit.bit(),
         };
         let spoke = Arc::new(Notify::new());
         let (speaks, answers) = (Arc::clone(&spoke), self.answers.clone());
@@ -342,13 +332,15 @@ impl<A: Answers> Server<A> {
                 biased;
                 _ = &mut served => return,
                 () = spoke.notified() => {}
-                () = tokio::time::sleep(header_timeout) => return,
+                () = tokio::time::sleep(header_timeout) => return Limit::HeaderTimeout.bit(),
                 () = async {
                     told(&mut stop).await;
                     tokio::time::sleep(HEAD_IN_DRAIN_MAX).await;
                 } => return,
             }
-            let _ = served.await;
+            if served.await.is_err_and(|error| is_timeout(&*error)) {
+                Limit::HeaderTimeout.bit();
+            }
         });
     }
 
@@ -413,6 +405,11 @@ async fn open_unix(
         failed(source)
     })?;
     Ok(BoundSocket { listener, path: path.to_owned(), inode })
+}
+
+/// Whether a connection ended because the next head did not come in time.
+fn is_timeout(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout)
 }
 
 fn inode(path: &Path) -> io::Result<(u64, u64)> {

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use super::error::Failure;
-use crate::limits::{BodyMemory, Limits};
+use crate::limits::{BodyMemory, Limit, Limits};
 
 /// Smaller answers do not count: about what the kernel takes in without waiting for the client.
 const UNCOUNTED_BYTES_MAX: u64 = 128 << 10;
@@ -106,7 +106,7 @@ async fn give_up_unread<S>(slot: Weak<Mutex<Slot<S>>>, timeout: Duration) {
             tracing::warn!(
                 "a stream was given up: its client did not read (limits.answer_timeout)"
             );
-            metrics::counter!("keypod_limited_total", "limit" => "unread").increment(1);
+            Limit::AnswerTimeout.bit();
             return;
         }
         tokio::time::sleep(timeout).await;
@@ -144,7 +144,7 @@ impl<S> CutWhenUnread<S> {
         let timeout = self.timeout;
         let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(waits.as_mut().poll(cx));
-        metrics::counter!("keypod_limited_total", "limit" => "unread").increment(1);
+        Limit::AnswerTimeout.bit();
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }

@@ -1,9 +1,11 @@
 //! Many messages in one request: each item succeeds or fails by itself, in order.
 //!
-//! A batch is admitted whole: its items count against the caller's rate together.
+//! A batch is admitted whole: its items count against the caller's rate together. Against their keys' rates they
+//! count one by one, but in an encryption, which has one key.
 
 use super::{Error, Opened, Sealed, Service};
 use crate::envelope::{self, Context};
+use crate::limits::Amount;
 use crate::names::KeyName;
 use crate::policy::{Action, Caller, Permit};
 use crate::secret::{OpenBuffer, SealBuffer};
@@ -48,17 +50,17 @@ impl Service {
         key: &KeyName,
         items: Vec<Result<EncryptItem, Error>>,
     ) -> Result<Vec<Result<Sealed, Error>>, Error> {
-        self.admit_batch(caller, items.len())?;
+        self.admit_batch(caller, &items, |item| item.buffer.plaintext_len())?;
         let now = self.now();
         let mut permit: Option<Permit> = None;
-        let (mut messages, mut bytes, mut denied) = (0, 0, false);
+        let (mut amount, mut denied) = (Amount::default(), false);
         let mut checked = Vec::with_capacity(items.len());
         for item in items {
             let permitted = item.and_then(|item| {
                 let given = self.permit(caller, Action::Encrypt, key, Some(&item.context), now);
                 permit = Some(given.inspect_err(|_| denied = true)?);
-                messages += 1;
-                bytes += item.buffer.plaintext_len() as u64;
+                amount.requests += 1;
+                amount.bytes += item.buffer.plaintext_len();
                 Ok(item)
             });
             checked.push(permitted);
@@ -71,6 +73,8 @@ impl Service {
             }
             return Err(Error::Forbidden);
         };
+        self.limits.admit_key(key, amount)?;
+        let (messages, bytes) = (amount.requests as u64, amount.bytes as u64);
         let sealing = self.keyring.sealing_key(&permit, messages, bytes, now).await?;
         let seal = |item: EncryptItem| {
             let ciphertext = envelope::seal(sealing.data_key(), &item.context, item.buffer)?;
@@ -88,7 +92,7 @@ impl Service {
         caller: &Caller,
         items: Vec<Result<DecryptItem, Error>>,
     ) -> Result<Vec<Result<Opened, Error>>, Error> {
-        self.admit_batch(caller, items.len())?;
+        self.admit_batch(caller, &items, |item| item.buffer.as_bytes().len())?;
         let now = self.now();
         let mut opened = Vec::with_capacity(items.len());
         for item in items {
@@ -111,7 +115,7 @@ impl Service {
         caller: &Caller,
         items: Vec<Result<RewrapItem, Error>>,
     ) -> Result<Vec<Result<Sealed, Error>>, Error> {
-        self.admit_batch(caller, items.len())?;
+        self.admit_batch(caller, &items, |item| item.buffer.as_bytes().len())?;
         let now = self.now();
         let mut sealed = Vec::with_capacity(items.len());
         for item in items {
@@ -125,12 +129,15 @@ impl Service {
         Ok(sealed)
     }
 
-    fn admit_batch(&self, caller: &Caller, items: usize) -> Result<(), Error> {
-        let max = self.limits.sizes().batch_items_max;
-        if items > max {
-            return Err(Error::TooManyItems { max });
-        }
-        Ok(self.limits.admit(caller.name(), items)?)
+    fn admit_batch<T>(
+        &self,
+        caller: &Caller,
+        items: &[Result<T, Error>],
+        bytes_of: impl Fn(&T) -> usize,
+    ) -> Result<(), Error> {
+        self.limits.check_batch(items.len())?;
+        let bytes = items.iter().flatten().map(bytes_of).sum();
+        Ok(self.limits.admit(caller.name(), Amount { requests: items.len(), bytes })?)
     }
 }
 

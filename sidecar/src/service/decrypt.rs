@@ -3,6 +3,7 @@
 use super::{Error, Service};
 use crate::clock::Now;
 use crate::envelope::{self, Context, Header};
+use crate::limits::Amount;
 use crate::names::{KeyName, KeyVersion};
 use crate::policy::{Action, Caller};
 use crate::secret::{OpenBuffer, Plaintext};
@@ -31,7 +32,7 @@ impl Service {
         context: &Context,
         buffer: OpenBuffer,
     ) -> Result<Opened, Error> {
-        self.limits.admit(caller.name(), 1)?;
+        self.limits.admit(caller.name(), Amount::one(buffer.as_bytes().len()))?;
         self.open(caller, Action::Decrypt, context, buffer, self.now()).await
     }
 
@@ -45,7 +46,8 @@ impl Service {
         now: Now,
     ) -> Result<Opened, Error> {
         let header = Header::parse(buffer.as_bytes())?;
-        let opening = self.opening_key(caller, action, context, &header, now).await?;
+        let amount = Amount::one(buffer.as_bytes().len());
+        let opening = self.opening_key(caller, action, context, &header, amount, now).await?;
         let plaintext = envelope::open(opening.data_key(), context, &header, buffer)?;
         Ok(Opened {
             plaintext,

@@ -3,6 +3,7 @@
 use super::{Error, Service};
 use crate::envelope::{self, Context};
 use crate::keyring::SealingKey;
+use crate::limits::Amount;
 use crate::names::{KeyName, KeyVersion};
 use crate::policy::{Action, Caller};
 use crate::secret::{Ciphertext, SealBuffer};
@@ -36,10 +37,12 @@ impl Service {
         context: &Context,
         buffer: SealBuffer,
     ) -> Result<Sealed, Error> {
-        self.limits.admit(caller.name(), 1)?;
+        let amount = Amount::one(buffer.plaintext_len());
+        self.limits.admit(caller.name(), amount)?;
         let now = self.now();
         let permit = self.permit(caller, Action::Encrypt, key, Some(context), now)?;
-        let bytes = buffer.plaintext_len() as u64;
+        self.limits.admit_key(key, amount)?;
+        let bytes = amount.bytes as u64;
         let sealing = self.keyring.sealing_key(&permit, 1, bytes, now).await?;
         let ciphertext = envelope::seal(sealing.data_key(), context, buffer)?;
         Ok(Sealed::by(&sealing, ciphertext))

@@ -2,7 +2,7 @@
 
 use crate::envelope::{ContextError, NotOurs, OpenFailed, RandomUnavailable};
 use crate::keyring::KeyringError;
-use crate::limits::{Overloaded, RateLimited};
+use crate::limits::{Overloaded, RateLimited, TooManyItems};
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,11 +40,8 @@ pub enum Error {
     #[error("the usage limit of the key version was reached in the middle of a stream")]
     LimitReached,
     /// A batch has more items than the limit.
-    #[error("the batch has more items than the limit of {max}")]
-    TooManyItems {
-        /// The limit.
-        max: usize,
-    },
+    #[error(transparent)]
+    TooManyItems(#[from] TooManyItems),
 }
 
 impl From<OpenFailed> for Error {

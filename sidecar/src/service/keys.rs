@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Error, Service};
 use crate::clock::Now;
 use crate::keyring::{Destruction, KeyringError, KeyringStatus, NewKey};
+use crate::limits::Amount;
 use crate::names::{KeyName, KeyVersion};
 use crate::policy::{Action, Caller, Permit, Policies};
 use crate::store::{Approval, KeyRecord, StoreError, VersionState};
@@ -51,7 +52,7 @@ impl Service {
     /// # Errors
     /// [`Error`]. A caller who may read no key gets an empty list.
     pub async fn list_keys(&self, caller: &Caller) -> Result<Vec<KeyRecord>, Error> {
-        self.limits.admit(caller.name(), 1)?;
+        self.limits.admit(caller.name(), Amount::request())?;
         let now = self.now();
         let mut keys = self.keyring.list().await?;
         keys.retain(|key| self.may(caller, Action::ReadKey, &key.name, now));
@@ -126,7 +127,7 @@ impl Service {
     /// # Errors
     /// [`Error`].
     pub async fn list_approvals(&self, caller: &Caller) -> Result<Vec<(Approval, KeyName)>, Error> {
-        self.limits.admit(caller.name(), 1)?;
+        self.limits.admit(caller.name(), Amount::request())?;
         let now = self.now();
         let mut waiting = self.keyring.approvals(now).await?;
         waiting.retain(|(_, name)| self.may(caller, Action::Destroy, name, now));
@@ -151,7 +152,7 @@ impl Service {
     /// # Errors
     /// [`Error::Forbidden`], [`Error::RateLimited`].
     pub async fn status(&self, caller: &Caller) -> Result<Status, Error> {
-        self.limits.admit(caller.name(), 1)?;
+        self.limits.admit(caller.name(), Amount::request())?;
         let now = self.now();
         self.permit_server(caller, Action::ReadStatus, now)?;
         let store = self.keyring.check_store().await;
@@ -164,8 +165,10 @@ impl Service {
         action: Action,
         name: &KeyName,
     ) -> Result<(Permit, Now), Error> {
-        self.limits.admit(caller.name(), 1)?;
+        self.limits.admit(caller.name(), Amount::request())?;
         let now = self.now();
-        Ok((self.permit(caller, action, name, None, now)?, now))
+        let permit = self.permit(caller, action, name, None, now)?;
+        self.limits.admit_key(name, Amount::request())?;
+        Ok((permit, now))
     }
 }

@@ -5,6 +5,7 @@
 use super::{Error, Sealed, Service};
 use crate::clock::Now;
 use crate::envelope::{self, Context};
+use crate::limits::Amount;
 use crate::policy::{Action, Caller};
 use crate::secret::{OpenBuffer, SealBuffer};
 
@@ -21,7 +22,7 @@ impl Service {
         new_context: Option<&Context>,
         buffer: OpenBuffer,
     ) -> Result<Sealed, Error> {
-        self.limits.admit(caller.name(), 1)?;
+        self.limits.admit(caller.name(), Amount::one(buffer.as_bytes().len()))?;
         self.reseal(caller, context, new_context, buffer, self.now()).await
     }
 

@@ -11,6 +11,7 @@ use crate::envelope::{
     Context, HEADER_BYTES, Header, LastSegment, SealSegment, SegmentOpener, SegmentSealer,
 };
 use crate::keyring::{Keyring, OpeningKey, SealingKey};
+use crate::limits::{Amount, Pace};
 use crate::names::KeyName;
 use crate::policy::{Action, Caller};
 use crate::secret::{OpenBuffer, Plaintext};
@@ -20,6 +21,7 @@ use crate::secret::{OpenBuffer, Plaintext};
 pub struct SealingStream {
     key: SealingKey,
     sealer: SegmentSealer,
+    pace: Pace,
     keyring: Keyring,
     clock: Arc<dyn Clock>,
 }
@@ -29,6 +31,7 @@ pub struct SealingStream {
 pub struct OpeningStream {
     key: OpeningKey,
     opener: SegmentOpener,
+    pace: Pace,
     keyring: Keyring,
     clock: Arc<dyn Clock>,
 }
@@ -51,7 +54,7 @@ impl Service {
         key: &KeyName,
         context: &Context,
     ) -> Result<SealingStream, Error> {
-        self.limits.admit(caller.name(), 1)?;
+        self.limits.admit(caller.name(), Amount::request())?;
         self.begin_sealing(caller, Action::Encrypt, key, context).await
     }
 
@@ -65,7 +68,7 @@ impl Service {
         context: &Context,
         header: &Header,
     ) -> Result<OpeningStream, Error> {
-        self.limits.admit(caller.name(), 1)?;
+        self.limits.admit(caller.name(), Amount::request())?;
         self.begin_opening(caller, Action::Decrypt, context, header).await
     }
 
@@ -80,7 +83,7 @@ impl Service {
         new_context: Option<&Context>,
         header: &Header,
     ) -> Result<RewrappingStream, Error> {
-        self.limits.admit(caller.name(), 1)?;
+        self.limits.admit(caller.name(), Amount::request())?;
         let opening = self.begin_opening(caller, Action::Rewrap, context, header).await?;
         let context = new_context.unwrap_or(context);
         let sealing =
@@ -97,10 +100,15 @@ impl Service {
     ) -> Result<SealingStream, Error> {
         let now = self.now();
         let permit = self.permit(caller, action, key, Some(context), now)?;
+        if action == Action::Encrypt {
+            // What is moved has been counted when it was opened.
+            self.limits.admit_key(key, Amount::request())?;
+        }
+        let pace = self.limits.pace(caller.name(), key);
         let key = self.keyring.sealing_key(&permit, 1, 0, now).await?;
         let sealer = SegmentSealer::new(key.data_key(), context)?;
         let (keyring, clock) = (self.keyring.clone(), Arc::clone(&self.clock));
-        Ok(SealingStream { key, sealer, keyring, clock })
+        Ok(SealingStream { key, sealer, pace, keyring, clock })
     }
 
     async fn begin_opening(
@@ -110,10 +118,12 @@ impl Service {
         context: &Context,
         header: &Header,
     ) -> Result<OpeningStream, Error> {
-        let key = self.opening_key(caller, action, context, header, self.now()).await?;
+        let (amount, now) = (Amount::request(), self.now());
+        let key = self.opening_key(caller, action, context, header, amount, now).await?;
         let opener = SegmentOpener::new(key.data_key(), context, header)?;
+        let pace = self.limits.pace(caller.name(), key.name());
         let (keyring, clock) = (self.keyring.clone(), Arc::clone(&self.clock));
-        Ok(OpeningStream { key, opener, keyring, clock })
+        Ok(OpeningStream { key, opener, pace, keyring, clock })
     }
 }
 
@@ -130,11 +140,20 @@ impl SealingStream {
         self.sealer.header()
     }
 
-    /// Seals the next segment.
+    /// Seals the next segment, when the rates of its caller and key have room for it.
     ///
     /// # Errors
     /// [`Error`]: the stream ends here, and what was sealed so far never opens as a whole.
     pub async fn seal(
+        &mut self,
+        segment: SealSegment,
+        last: LastSegment,
+    ) -> Result<Vec<u8>, Error> {
+        self.pace.wait_for(segment.len()).await;
+        self.seal_now(segment, last).await
+    }
+
+    async fn seal_now(
         &mut self,
         segment: SealSegment,
         last: LastSegment,
@@ -154,7 +173,7 @@ impl OpeningStream {
         &self.key
     }
 
-    /// Opens the next segment.
+    /// Opens the next segment, when the rates of its caller and key have room for it.
     ///
     /// # Errors
     /// [`Error`]: the stream ends here, also when the key version may no longer open.
@@ -163,6 +182,7 @@ impl OpeningStream {
         segment: OpenBuffer,
         last: LastSegment,
     ) -> Result<Plaintext, Error> {
+        self.pace.wait_for(segment.as_bytes().len()).await;
         self.keyring.confirm_stream(&self.key, self.clock.now()).await?;
         Ok(self.opener.open(segment, last)?)
     }
@@ -188,6 +208,6 @@ impl RewrappingStream {
         let mut again = SealSegment::new();
         again.fill_from(&mut plaintext.expose_bytes());
         drop(plaintext);
-        self.sealing.seal(again, last).await
+        self.sealing.seal_now(again, last).await
     }
 }

@@ -20,7 +20,8 @@ pub(super) async fn measure(quick: bool) -> anyhow::Result<Shown> {
         retry_interval: Duration::from_secs(1),
     };
     let kms = Kms::start()?;
-    let limits = "[limits]\nin_flight_max = 4000\nconnections_max = 4000\n";
+    let limits =
+        "[limits]\nin_flight_max = 4000\ncaller_in_flight_max = 4000\nconnections_max = 4000\n";
     let mut pod = kms.pod(0, patience)?.config(limits).key("demo").start().await;
     let ciphertext = pod.client().encrypt("demo", b"hello", &json!({})).await;
     let (mut calls, mut refused, mut ratios) = (Vec::new(), 0, Vec::new());
