@@ -10,6 +10,7 @@ mod caller;
 mod crypt;
 mod error;
 mod gate;
+mod guesses;
 mod health;
 mod json;
 mod keys;
@@ -19,6 +20,7 @@ mod openapi;
 mod places;
 mod request_id;
 mod routes;
+mod source;
 mod status;
 mod stream;
 mod unread;
@@ -45,6 +47,7 @@ use hyper::body::Incoming;
 use body::{BodyReader, Media, WholeBody};
 use caller::Connection;
 use error::Failure;
+use guesses::Guesses;
 use observe::Observer;
 use request_id::RequestId;
 use routes::{Params, ROUTES, Route};
@@ -78,6 +81,7 @@ pub struct Api {
     callers: Callers,
     settings: HttpSettings,
     observer: Observer,
+    guesses: Guesses,
 }
 
 /// One request of a known caller.
@@ -93,7 +97,8 @@ impl Api {
     /// An API over these parts.
     #[must_use]
     pub fn new(service: Service, callers: Callers, settings: HttpSettings) -> Self {
-        Self { service, callers, settings, observer: Observer::new(ROUTES) }
+        let (observer, guesses) = (Observer::new(ROUTES), Guesses::new());
+        Self { service, callers, settings, observer, guesses }
     }
 
     /// The service.
@@ -118,11 +123,14 @@ impl Api {
         let request_id = RequestId::of(request.headers());
         let is_head = request.method() == Method::HEAD;
         let mut route = None;
-        let handled = Arc::clone(&self).handle(connection, request, &mut route);
+        let handled = Arc::clone(&self).handle(&connection, request, &mut route);
         let handled = AssertUnwindSafe(handled).catch_unwind().await;
         let outcome = handled.unwrap_or_else(|_| Err(error::panicked()));
         let code = outcome.as_ref().err().map(Failure::code);
         self.observer.observe(route, code, self.service.now().since(started.monotonic));
+        if code == Some(Code::Unauthenticated) {
+            self.hold_back(&connection).await;
+        }
         let mut response = match outcome {
             Ok(response) => response,
             Err(failure) => {
@@ -140,9 +148,18 @@ impl Api {
         if is_head { without_body(response) } else { response }
     }
 
+    /// Waits as long as wrong credentials from there have to.
+    async fn hold_back(&self, connection: &Connection) {
+        let source = connection.source().await;
+        let delay = self.guesses.count(source, self.service.now().monotonic);
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+    }
+
     async fn handle(
         self: Arc<Self>,
-        connection: Connection,
+        connection: &Connection,
         request: Request<Incoming>,
         found: &mut Option<&'static Route>,
     ) -> Result<Response, Failure> {
@@ -164,10 +181,10 @@ impl Api {
     /// All that is checked before a handler runs.
     fn enter(
         &self,
-        connection: Connection,
+        connection: &Connection,
         parts: &Parts,
     ) -> Result<(&'static Route, Params, Caller, InFlight), Failure> {
-        gate::check(parts, connection.transport)?;
+        gate::check(parts, connection.transport())?;
         let (route, params) = routes::find(parts.uri.path(), &parts.method)?;
         let caller = self.callers.authenticate(connection, &parts.headers)?;
         let in_flight = self.service.limits().enter(caller.name())?;

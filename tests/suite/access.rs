@@ -1,6 +1,7 @@
 //! Who may do what: default deny, proofs of who is calling, and which way they may come.
 
 mod entry;
+mod guesses;
 mod proof;
 
 use keypod_tests::{Answer, Client, SidecarBuilder};

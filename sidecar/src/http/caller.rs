@@ -16,6 +16,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use super::error::{Code, Failure};
+use super::source::{Source, TcpEnds};
 use crate::names::CallerName;
 use crate::policy::{Caller, CallerKind, Identity, Transport};
 
@@ -35,10 +36,37 @@ pub(super) struct Peer {
 const TOKENS_MAX: usize = 4;
 
 /// What is known of a connection before its first request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Connection {
-    pub(super) transport: Transport,
-    pub(super) peer: Option<Peer>,
+#[derive(Clone, Debug)]
+pub(super) enum Connection {
+    /// On the Unix socket, and the peer if the kernel says who it is.
+    Unix(Option<Peer>),
+    /// On loopback TCP.
+    Tcp(Arc<TcpEnds>),
+}
+
+impl Connection {
+    pub(super) fn transport(&self) -> Transport {
+        match self {
+            Self::Unix(_) => Transport::Unix,
+            Self::Tcp(_) => Transport::Tcp,
+        }
+    }
+
+    /// Who the peer is, as far as that can be told at once and proves who calls.
+    pub(super) fn peer(&self) -> Option<Peer> {
+        match self {
+            Self::Unix(peer) => *peer,
+            Self::Tcp(_) => None,
+        }
+    }
+
+    /// The user at the other end: for counting, and no proof of who calls.
+    pub(super) async fn source(&self) -> Source {
+        match self {
+            Self::Unix(peer) => peer.map_or(Source::Unknown, |peer| Source::User(peer.uid)),
+            Self::Tcp(ends) => ends.source().await,
+        }
+    }
 }
 
 /// How one caller proves who they are.
@@ -156,13 +184,13 @@ impl Callers {
     /// Who is calling.
     pub(super) fn authenticate(
         &self,
-        connection: Connection,
+        connection: &Connection,
         headers: &HeaderMap,
     ) -> Result<Caller, Failure> {
         let identity = if headers.contains_key(header::AUTHORIZATION) {
             bearer(headers).and_then(|token| self.by_token(token))
         } else {
-            connection.peer.and_then(|peer| self.by_peer(peer))
+            connection.peer().and_then(|peer| self.by_peer(peer))
         };
         let identity = identity.ok_or_else(|| {
             Failure::new(
@@ -170,7 +198,7 @@ impl Callers {
                 "send `Authorization: Bearer TOKEN`, or call on the Unix socket as a configured user",
             )
         })?;
-        Ok(Caller { identity, transport: connection.transport, mfa: false })
+        Ok(Caller { identity, transport: connection.transport(), mfa: false })
     }
 
     fn by_token(&self, token: &[u8]) -> Option<Arc<Identity>> {

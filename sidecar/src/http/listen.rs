@@ -28,10 +28,10 @@ use tower::ServiceExt as _;
 
 use super::caller::{Connection, Peer};
 use super::places::Places;
+use super::source::TcpEnds;
 use super::unread::CutWhenUnread;
 use super::{Api, Health};
 use crate::limits::Limit;
-use crate::policy::Transport;
 
 /// Connections that the health listener holds at once.
 const HEALTH_CONNECTIONS_MAX: usize = 64;
@@ -275,10 +275,11 @@ impl<A: Answers> Server<A> {
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
+                    Ok((stream, client)) => {
                         let _ = stream.set_nodelay(true);
-                        let connection = Connection { transport: Transport::Tcp, peer: None };
-                        self.connect(stream, connection, stop.clone());
+                        let server = stream.local_addr().unwrap_or(client);
+                        let ends = Arc::new(TcpEnds::new(client, server));
+                        self.connect(stream, Connection::Tcp(ends), stop.clone());
                     }
                     Err(error) => pause(&error).await,
                 },
@@ -294,8 +295,7 @@ impl<A: Answers> Server<A> {
                     Ok((stream, _)) => {
                         let peer = stream.peer_cred().ok();
                         let peer = peer.map(|peer| Peer { uid: peer.uid(), gid: peer.gid() });
-                        let connection = Connection { transport: Transport::Unix, peer };
-                        self.connect(stream, connection, stop.clone());
+                        self.connect(stream, Connection::Unix(peer), stop.clone());
                     }
                     Err(error) => pause(&error).await,
                 },
@@ -309,7 +309,7 @@ impl<A: Answers> Server<A> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let place = match self.places.take(connection) {
+        let place = match self.places.take(&connection) {
             Ok(place) => place,
             Err(limit) => return limit.bit(),
         };
@@ -317,7 +317,7 @@ impl<A: Answers> Server<A> {
         let (speaks, answers) = (Arc::clone(&spoke), self.answers.clone());
         let answer = service_fn(move |request| {
             speaks.notify_one();
-            answers.clone().answer(connection, request).map(Ok::<_, Infallible>)
+            answers.clone().answer(connection.clone(), request).map(Ok::<_, Infallible>)
         });
         let stream = TokioIo::new(CutWhenUnread::new(stream, self.answer_timeout));
         let served = self.builder.serve_connection(stream, answer);

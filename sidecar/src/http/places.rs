@@ -8,7 +8,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::caller::Connection;
 use crate::limits::Limit;
-use crate::policy::Transport;
 
 /// Users whose connections are counted at once.
 const USERS_MAX: usize = 1024;
@@ -35,13 +34,13 @@ impl Places {
     }
 
     /// A place for `connection`, or what there is none left of.
-    pub(super) fn take(&self, connection: Connection) -> Result<Place, Limit> {
-        let listener = match connection.transport {
-            Transport::Tcp => &self.tcp,
-            Transport::Unix => &self.unix,
+    pub(super) fn take(&self, connection: &Connection) -> Result<Place, Limit> {
+        let listener = match connection {
+            Connection::Tcp(_) => &self.tcp,
+            Connection::Unix(_) => &self.unix,
         };
         let place = take(listener).ok_or(Limit::Connections)?;
-        let user = connection.peer.map(|peer| self.user(peer.uid));
+        let user = connection.peer().map(|peer| self.user(peer.uid));
         let own = user.map(|user| take(&user).ok_or(Limit::UserConnections)).transpose()?;
         Ok(Place { _on_the_listener: place, _of_the_user: own })
     }
@@ -60,30 +59,32 @@ fn take(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 #[cfg(test)]
 mod tests {
     use super::super::caller::Peer;
+    use super::super::source::TcpEnds;
     use super::*;
 
     fn of_user(uid: u32) -> Connection {
-        Connection { transport: Transport::Unix, peer: Some(Peer { uid, gid: 0 }) }
+        Connection::Unix(Some(Peer { uid, gid: 0 }))
     }
 
     #[test]
     fn one_user_cannot_take_the_last_place_from_the_others() {
         let places = Places::new(3, 2);
-        let first = places.take(of_user(1)).ok().unwrap();
-        let _second = places.take(of_user(1)).ok().unwrap();
-        assert_eq!(places.take(of_user(1)).err(), Some(Limit::UserConnections));
-        let _other = places.take(of_user(2)).ok().unwrap();
-        assert_eq!(places.take(of_user(3)).err(), Some(Limit::Connections));
+        let first = places.take(&of_user(1)).ok().unwrap();
+        let _second = places.take(&of_user(1)).ok().unwrap();
+        assert_eq!(places.take(&of_user(1)).err(), Some(Limit::UserConnections));
+        let _other = places.take(&of_user(2)).ok().unwrap();
+        assert_eq!(places.take(&of_user(3)).err(), Some(Limit::Connections));
         drop(first);
-        assert!(places.take(of_user(1)).is_ok());
+        assert!(places.take(&of_user(1)).is_ok());
     }
 
     #[test]
     fn the_listeners_have_places_of_their_own() {
         let places = Places::new(1, 1);
-        let _unix = places.take(of_user(1)).ok().unwrap();
-        let tcp = Connection { transport: Transport::Tcp, peer: None };
-        let _tcp = places.take(tcp).ok().unwrap();
-        assert_eq!(places.take(tcp).err(), Some(Limit::Connections));
+        let _unix = places.take(&of_user(1)).ok().unwrap();
+        let address = "127.0.0.1:1".parse().unwrap();
+        let tcp = Connection::Tcp(Arc::new(TcpEnds::new(address, address)));
+        let _tcp = places.take(&tcp).ok().unwrap();
+        assert_eq!(places.take(&tcp).err(), Some(Limit::Connections));
     }
 }
