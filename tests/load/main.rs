@@ -8,6 +8,7 @@
 mod bare;
 mod footprint;
 mod plot;
+mod policies;
 mod process;
 mod report;
 mod rounds;
@@ -74,7 +75,8 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
         false => Some(stream::measure(&keypod, folder.path()).await?),
     };
     let bare = process::Bare::start(folder.path()).await?;
-    let sidecar = Sidecar::start(&keypod, folder.path()).await?;
+    let policies = policies::write(folder.path())?;
+    let sidecar = Sidecar::start(&keypod, folder.path(), Some(&policies)).await?;
     let measured = rounds::measure(args, &keypod, &bare, &sidecar).await?;
     let loaded = sidecar.memory()?.peak_bytes;
     let report = report::Report { measured, footprint, stream, loaded_peak_bytes: loaded };

@@ -82,14 +82,21 @@ impl Bare {
 }
 
 impl Sidecar {
-    /// Starts it on what [`prepare`] made, its key warm before it is ready.
-    pub(crate) async fn start(keypod: &Path, folder: &Path) -> anyhow::Result<Self> {
+    /// Starts it on what [`prepare`] made, with this folder of policies, its key warm before it is ready.
+    pub(crate) async fn start(
+        keypod: &Path,
+        folder: &Path,
+        policies: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let mut command = command(keypod);
         command
             .args(["serve", "--config"])
             .arg(folder.join("keypod.toml"))
             .env("KEYPOD_CACHE__PRELOAD", format!("[\"{KEY}\"]"))
             .stderr(Stdio::piped());
+        if let Some(policies) = policies {
+            command.env("KEYPOD_POLICY__FOLDER", policies);
+        }
         let begun = now();
         let mut child = command.spawn().context("cannot run keypod")?;
         let mut lines = lines_of(child.stderr.take())?;

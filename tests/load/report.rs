@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::Args;
 use crate::footprint::Footprint;
 use crate::rounds::{Measured, PLAINTEXT_BYTES, Subject};
 use crate::stream::Streamed;
+use crate::{Args, policies};
 
 /// Of the bare handler's throughput, at [`AIM_CONNECTIONS`].
 const AIM_RATIO: f64 = 0.8;
@@ -63,7 +63,9 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "\nresident at most, under this load  {:>8.1} MiB",
+            "\nwith {} policies and {} roles\nresident at most, under this load  {:>8.1} MiB",
+            policies::POLICIES,
+            policies::ROLES,
             mib(self.loaded_peak_bytes)
         );
         for (name, value, unit, aim) in self.single_figures() {
@@ -99,6 +101,8 @@ impl Report {
             "rounds": args.rounds,
             "seconds": args.seconds,
             "plaintext_bytes": PLAINTEXT_BYTES,
+            "policies": policies::POLICIES,
+            "roles": policies::ROLES,
             "load": self.measured,
             "loaded_peak_bytes": self.loaded_peak_bytes,
             "footprint": self.footprint,

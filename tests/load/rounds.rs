@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use crate::process::{Address, Bare, KEY, Sidecar};
-use crate::{Args, bare, median};
+use crate::{Args, bare, median, policies};
 
 /// Plaintext bytes of a request.
 pub(crate) const PLAINTEXT_BYTES: usize = 1024;
@@ -135,7 +135,7 @@ async fn part(
     };
     let mut command = Command::new(keypod);
     command.args(["bench", "--key", KEY, "--warm-up", "0", "--json", "-", "--token-file"]);
-    command.arg(&sidecar.token_file).args(choice);
+    command.arg(&sidecar.token_file).args(choice).args(policies::CONTEXT);
     command.args(["--connections", &connections.to_string()]);
     command.args(["--seconds", &args.seconds.to_string()]);
     command.args(["--size", &PLAINTEXT_BYTES.to_string()]);

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::client::{Client, Endpoint, EndpointArgs, shared};
+use super::context::{EncryptionContext, Pair};
 use super::output;
 use crate::clock::SystemClock;
 use crate::names::KeyName;
@@ -39,6 +40,9 @@ pub(super) struct BenchArgs {
     /// Bytes of plaintext in a request
     #[arg(long, value_name = "BYTES", default_value_t = 1024)]
     size: usize,
+    /// A pair of the encryption context; the decryptions are of what was encrypted with it
+    #[arg(long = "context", value_name = "NAME=VALUE")]
+    context: Vec<Pair>,
     /// Connections at once; each number is a run
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,16,64",
         value_parser = clap::value_parser!(u16).range(1..))]
@@ -125,10 +129,13 @@ async fn targets(
     args: &BenchArgs,
 ) -> anyhow::Result<Vec<(&'static str, Target)>> {
     let plaintext = vec![0x5a; args.size];
-    let json_body = json!({ "key": args.key.as_str(), "plaintext": STANDARD.encode(&plaintext) });
+    let context = EncryptionContext::read(&args.context, None)?.unwrap_or_default();
+    let (key, shown) = (args.key.as_str(), context.to_json());
+    let text = STANDARD.encode(&plaintext);
+    let json_body = json!({ "key": key, "plaintext": text, "context": shown });
     let encrypt = if args.binary {
         let path = format!("/v1/encrypt?key={}", args.key);
-        Target::binary(endpoint, path.parse()?, plaintext.into())
+        Target::binary(endpoint, path.parse()?, context.to_header()?, plaintext.into())
     } else {
         let path = http::uri::PathAndQuery::from_static("/v1/encrypt");
         Target::json(endpoint, path, json_body.to_string().into())
@@ -145,17 +152,15 @@ async fn targets(
         targets.push((
             "decrypt",
             if args.binary {
-                Target::binary(endpoint, decrypt, ciphertext(endpoint, &encrypt).await?)
+                let sealed = ciphertext(endpoint, &encrypt).await?;
+                Target::binary(endpoint, decrypt, context.to_header()?, sealed)
             } else {
                 let answer = ciphertext(endpoint, &encrypt).await?;
                 let answer: serde_json::Value = serde_json::from_slice(&answer)?;
                 let ciphertext =
                     answer.get("ciphertext").context("the answer has no ciphertext")?;
-                Target::json(
-                    endpoint,
-                    decrypt,
-                    json!({ "ciphertext": ciphertext }).to_string().into(),
-                )
+                let body = json!({ "ciphertext": ciphertext, "context": shown });
+                Target::json(endpoint, decrypt, body.to_string().into())
             },
         ));
     }
@@ -190,12 +195,13 @@ mod tests {
         let sidecar = Sidecar::start(|request| match request.uri.as_str() {
             "/v1/encrypt" => Answer::json(200, &json!({ "ciphertext": "kp1.AAAA" })),
             "/v1/decrypt" => {
-                assert_eq!(request.body, br#"{"ciphertext":"kp1.AAAA"}"#);
+                let body = br#"{"ciphertext":"kp1.AAAA","context":{"tenant":"7"}}"#;
+                assert_eq!(request.body, body);
                 Answer::json(200, &json!({ "plaintext": "" }))
             }
             other => panic!("{other}"),
         });
-        let args = args(&[]);
+        let args = args(&["--context", "tenant=7"]);
         let runs = measure(&sidecar.endpoint(), &args).await.unwrap();
         assert_eq!(
             runs.iter().map(|run| run.operation).collect::<Vec<_>>(),

@@ -38,9 +38,16 @@ impl Target {
         Self::of(endpoint, path, HeaderValue::from_static("application/json"), body)
     }
 
-    /// A request with a body of bytes.
-    pub(super) fn binary(endpoint: &Endpoint, path: PathAndQuery, body: Bytes) -> Self {
-        Self::of(endpoint, path, OCTET_STREAM, body)
+    /// A request with a body of bytes and this value of `Keypod-Context`.
+    pub(super) fn binary(
+        endpoint: &Endpoint,
+        path: PathAndQuery,
+        context: HeaderValue,
+        body: Bytes,
+    ) -> Self {
+        let mut target = Self::of(endpoint, path, OCTET_STREAM, body);
+        target.headers.insert("keypod-context", context);
+        target
     }
 
     fn of(endpoint: &Endpoint, path: PathAndQuery, kind: HeaderValue, body: Bytes) -> Self {
