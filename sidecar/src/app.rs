@@ -287,7 +287,6 @@ fn keyring_settings(config: &Config) -> KeyringSettings {
         messages_max: config.keys.messages_max,
         bytes_max: config.keys.bytes_max,
         destroy_delay: config.keys.destroy_delay,
-        second_person: config.keys.second_person,
         approval_expiry: config.keys.approval_expiry,
     }
 }

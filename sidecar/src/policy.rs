@@ -8,8 +8,8 @@
 //! let permit = keypod::policy::Permit { action: keypod::policy::Action::Encrypt };
 //! ```
 //!
-//! The rules are Cedar policies: files of the operator, packs that are built in, and the grants of the
-//! configuration's `[[callers]]`, which are translated. A set is validated whole before it decides anything.
+//! The rules are Cedar policies: files of the operator, packs that are built in, and what the configuration says in
+//! short (the grants of `[[callers]]`, `keys.second_person`), which is translated. A set is validated whole before it decides anything.
 
 mod caller;
 mod cases;
@@ -30,7 +30,7 @@ pub use explain::{Deciding, Explanation, explain};
 pub use packs::{PACKS, names as pack_names, pack};
 pub use question::{Answer, NoQuestion, Question};
 pub use set::{CONTEXT_FILE, Policies};
-pub use source::{DOCUMENT_BYTES_MAX, DOCUMENTS_MAX, Document, Grant, Problem};
+pub use source::{DOCUMENT_BYTES_MAX, DOCUMENTS_MAX, Document, Grant, Problem, second_person};
 
 use std::fmt;
 use std::sync::Arc;
@@ -141,6 +141,10 @@ pub struct AccessRequest<'a> {
     pub resource: Resource<'a>,
     /// The request's own encryption context, where it has one.
     pub context: Option<&'a Context>,
+    /// Whether another person has approved this very request, or would have to.
+    pub approved: bool,
+    /// Whether the caller has broken the glass and that has not ended.
+    pub emergency: bool,
     /// The wall clock.
     pub now: UnixSeconds,
 }
@@ -151,6 +155,8 @@ pub struct Permit {
     caller: CallerName,
     action: Action,
     key: Option<KeyName>,
+    approved: bool,
+    emergency: bool,
     by: Arc<[Arc<str>]>,
 }
 
@@ -171,6 +177,18 @@ impl Permit {
     #[must_use]
     pub fn key(&self) -> Option<&KeyName> {
         self.key.as_ref()
+    }
+
+    /// Whether it holds only if another person approves: policy was asked as if one had.
+    #[must_use]
+    pub fn needs_approval(&self) -> bool {
+        self.approved
+    }
+
+    /// Whether it was given in an emergency of the caller.
+    #[must_use]
+    pub fn in_emergency(&self) -> bool {
+        self.emergency
     }
 
     /// The ids of the policies that permitted it.
@@ -244,7 +262,9 @@ pub fn decide(policies: &Policies, request: &AccessRequest<'_>) -> Result<Permit
         Resource::Key(name) => Some(name.clone()),
         Resource::Server => None,
     };
-    Ok(Permit { caller: request.caller.name().clone(), action: request.action, key, by })
+    let caller = request.caller.name().clone();
+    let AccessRequest { action, approved, emergency, .. } = *request;
+    Ok(Permit { caller, action, key, approved, emergency, by })
 }
 
 #[cfg(test)]

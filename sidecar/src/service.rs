@@ -16,7 +16,7 @@ pub use batch::{DecryptItem, EncryptItem, RewrapItem};
 pub use decrypt::Opened;
 pub use encrypt::Sealed;
 pub use error::Error;
-pub use keys::Status;
+pub use keys::{Destruction, Status};
 pub use stream::{OpeningStream, RewrappingStream, SealingStream};
 
 use std::sync::Arc;
@@ -89,7 +89,30 @@ impl Service {
         context: Option<&Context>,
         now: Now,
     ) -> Result<Permit, Error> {
-        self.decide(caller, action, Resource::Key(key), context, now).map_err(|denied| {
+        self.permit_as(caller, action, key, context, false, now)
+    }
+
+    /// The same, as if another person had approved it: the permit says so, and is good for no more.
+    fn permit_if_approved(
+        &self,
+        caller: &Caller,
+        action: Action,
+        key: &KeyName,
+        now: Now,
+    ) -> Result<Permit, Error> {
+        self.permit_as(caller, action, key, None, true, now)
+    }
+
+    fn permit_as(
+        &self,
+        caller: &Caller,
+        action: Action,
+        key: &KeyName,
+        context: Option<&Context>,
+        approved: bool,
+        now: Now,
+    ) -> Result<Permit, Error> {
+        self.decide(caller, action, Resource::Key(key), context, approved, now).map_err(|denied| {
             tracing::warn!(caller = %caller.name(), action = action.as_str(), key = %key, by = ?denied.by(), "denied");
             Error::Forbidden
         })
@@ -97,15 +120,22 @@ impl Service {
 
     /// Asks policy about an action on the sidecar itself; a denial goes to the log.
     fn permit_server(&self, caller: &Caller, action: Action, now: Now) -> Result<Permit, Error> {
-        self.decide(caller, action, Resource::Server, None, now).map_err(|denied| {
+        self.decide(caller, action, Resource::Server, None, false, now).map_err(|denied| {
             tracing::warn!(caller = %caller.name(), action = action.as_str(), by = ?denied.by(), "denied");
             Error::Forbidden
         })
     }
 
     /// Whether policy would allow an action on a key: for what is shown in a list.
-    fn may(&self, caller: &Caller, action: Action, key: &KeyName, now: Now) -> bool {
-        self.decide(caller, action, Resource::Key(key), None, now).is_ok()
+    fn may(
+        &self,
+        caller: &Caller,
+        action: Action,
+        key: &KeyName,
+        approved: bool,
+        now: Now,
+    ) -> bool {
+        self.decide(caller, action, Resource::Key(key), None, approved, now).is_ok()
     }
 
     fn decide(
@@ -114,9 +144,11 @@ impl Service {
         action: Action,
         resource: Resource<'_>,
         context: Option<&Context>,
+        approved: bool,
         now: Now,
     ) -> Result<Permit, Denied> {
-        let request = AccessRequest { caller, action, resource, context, now: now.wall };
+        let (emergency, now) = (false, now.wall);
+        let request = AccessRequest { caller, action, resource, context, approved, emergency, now };
         policy::decide(&self.policies.load(), &request)
     }
 

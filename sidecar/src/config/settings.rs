@@ -169,7 +169,7 @@ pub struct KeySettings {
     /// How long a requested destruction can be taken back.
     #[serde(with = "humantime_serde")]
     pub destroy_delay: Duration,
-    /// Whether destruction waits for a second person.
+    /// Whether every destruction waits for a second person: a `forbid` of the policies (`keys.second_person`).
     pub second_person: bool,
     /// How long it waits.
     #[serde(with = "humantime_serde")]

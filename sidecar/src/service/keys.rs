@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{Error, Service};
 use crate::clock::Now;
-use crate::keyring::{Destruction, KeyringError, KeyringStatus, NewKey};
+use crate::keyring::{KeyringError, KeyringStatus, NewKey};
 use crate::names::{KeyName, KeyVersion};
-use crate::policy::{Action, Caller, Permit, Policies};
+use crate::policy::{Action, Caller, Permit, Policies, Resource};
 use crate::store::{Approval, KeyRecord, StoreError, VersionState};
 
 /// The sidecar at one moment, as `/v1/status` shows it.
@@ -20,6 +20,15 @@ pub struct Status {
     pub keyring: KeyringStatus,
     /// Whether the store answers and can be written.
     pub store: Result<(), StoreError>,
+}
+
+/// What became of a request to destroy a version.
+#[derive(Clone, Debug)]
+pub enum Destruction {
+    /// Another person must approve it first.
+    Waits(Approval),
+    /// It is under way or done: the key as it is now.
+    Ordered(KeyRecord),
 }
 
 impl Service {
@@ -54,7 +63,7 @@ impl Service {
         self.limits.admit(caller.name(), 1)?;
         let now = self.now();
         let mut keys = self.keyring.list().await?;
-        keys.retain(|key| self.may(caller, Action::ReadKey, &key.name, now));
+        keys.retain(|key| self.may(caller, Action::ReadKey, &key.name, false, now));
         Ok(keys)
     }
 
@@ -87,7 +96,8 @@ impl Service {
         Ok(self.keyring.set_state(&permit, version, state, now).await?)
     }
 
-    /// Orders the destruction of a version, or has it wait for a second person.
+    /// Orders the destruction of a version where policy permits that to one person, and has it wait for another where
+    /// policy permits it only with an approval.
     ///
     /// # Errors
     /// [`Error`]; nothing has changed.
@@ -98,16 +108,26 @@ impl Service {
         version: KeyVersion,
         confirm: &str,
     ) -> Result<Destruction, Error> {
-        let (permit, now) = self.admit_key_action(caller, Action::Destroy, name)?;
+        self.limits.admit(caller.name(), 1)?;
+        let now = self.now();
+        let alone = self.decide(caller, Action::Destroy, Resource::Key(name), None, false, now);
+        let permit = match alone {
+            Ok(permit) => permit,
+            Err(_) => self.permit_if_approved(caller, Action::Destroy, name, now)?,
+        };
         if confirm != format!("{name}/{version}") {
             return Err(Error::Invalid(
                 "`confirm` must be NAME/N, the key and version that the path names",
             ));
         }
-        Ok(self.keyring.destroy(&permit, version, now).await?)
+        if permit.needs_approval() {
+            let waits = self.keyring.request_destruction(&permit, version, now).await?;
+            return Ok(Destruction::Waits(waits));
+        }
+        Ok(Destruction::Ordered(self.keyring.destroy(&permit, version, now).await?))
     }
 
-    /// Takes the destruction of a version back.
+    /// Takes the destruction of a version back. Who could ask for it, or approve it, can: that is the safe direction.
     ///
     /// # Errors
     /// [`Error`]; nothing has changed.
@@ -117,7 +137,9 @@ impl Service {
         name: &KeyName,
         version: KeyVersion,
     ) -> Result<KeyRecord, Error> {
-        let (permit, now) = self.admit_key_action(caller, Action::Destroy, name)?;
+        self.limits.admit(caller.name(), 1)?;
+        let now = self.now();
+        let permit = self.permit_if_approved(caller, Action::Destroy, name, now)?;
         Ok(self.keyring.cancel_destruction(&permit, version, now).await?)
     }
 
@@ -129,7 +151,7 @@ impl Service {
         self.limits.admit(caller.name(), 1)?;
         let now = self.now();
         let mut waiting = self.keyring.approvals(now).await?;
-        waiting.retain(|(_, name)| self.may(caller, Action::Destroy, name, now));
+        waiting.retain(|(_, name)| self.may(caller, Action::Destroy, name, true, now));
         Ok(waiting)
     }
 
@@ -142,7 +164,7 @@ impl Service {
         let waits = waiting.iter().find(|(approval, _)| approval.id == id);
         let (_, name) = waits.ok_or(KeyringError::NoSuchApproval)?;
         let now = self.now();
-        let permit = self.permit(caller, Action::Destroy, name, None, now)?;
+        let permit = self.permit_if_approved(caller, Action::Destroy, name, now)?;
         Ok(self.keyring.approve(&permit, id, now).await?)
     }
 
