@@ -61,11 +61,13 @@ pub enum Action {
     Destroy,
     /// See the status of the sidecar.
     ReadStatus,
+    /// Begin an emergency of one's own.
+    BreakGlass,
 }
 
 impl Action {
     /// Every action, in the order of ACCESS.md.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Encrypt,
         Self::Decrypt,
         Self::Rewrap,
@@ -75,6 +77,7 @@ impl Action {
         Self::SetState,
         Self::Destroy,
         Self::ReadStatus,
+        Self::BreakGlass,
     ];
 
     /// The name as in the configuration, the log and the metrics.
@@ -90,13 +93,14 @@ impl Action {
             Self::SetState => "set_state",
             Self::Destroy => "destroy",
             Self::ReadStatus => "read_status",
+            Self::BreakGlass => "break_glass",
         }
     }
 
     /// Whether it is about a key, and not about the sidecar itself.
     #[must_use]
     pub const fn is_about_a_key(self) -> bool {
-        !matches!(self, Self::ReadStatus)
+        !matches!(self, Self::ReadStatus | Self::BreakGlass)
     }
 }
 

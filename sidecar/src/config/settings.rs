@@ -34,6 +34,8 @@ pub struct Config {
     pub log: LogSettings,
     /// The policies.
     pub policy: PolicySettings,
+    /// Breaking the glass.
+    pub emergency: EmergencySettings,
     /// Who may call.
     pub callers: Vec<CallerSettings>,
 }
@@ -273,6 +275,20 @@ pub struct PolicySettings {
     pub folder: Option<PathBuf>,
     /// Packs that are built in.
     pub packs: Vec<String>,
+}
+
+/// `[emergency]`: breaking the glass.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmergencySettings {
+    /// Minutes that one emergency may last.
+    pub max_minutes: u32,
+}
+
+impl Default for EmergencySettings {
+    fn default() -> Self {
+        Self { max_minutes: 60 }
+    }
 }
 
 /// `[[callers]]`: one caller, how they prove who they are, and what they may do.

@@ -282,7 +282,7 @@ proptest! {
     #[test]
     fn a_remembered_decision_is_the_one_that_cedar_makes(
         asks in prop::collection::vec(
-            (0..9_usize, 0..3_u8, 0..3_u8, any::<[bool; 5]>(), prop::collection::btree_map("(tenant|purpose|record)", "[01]", 0..3), 4..7_u64),
+            (0..Action::ALL.len(), 0..3_u8, 0..3_u8, any::<[bool; 5]>(), prop::collection::btree_map("(tenant|purpose|record)", "[01]", 0..3), 4..7_u64),
             1..60,
         )
     ) {

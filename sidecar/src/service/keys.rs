@@ -16,6 +16,8 @@ pub struct Status {
     pub now: Now,
     /// The policies that decide.
     pub policies: Arc<Policies>,
+    /// Callers who have broken the glass.
+    pub emergencies: usize,
     /// The keyring and what is below it.
     pub keyring: KeyringStatus,
     /// Whether the store answers and can be written.
@@ -112,7 +114,7 @@ impl Service {
         let now = self.now();
         let alone = self.decide(caller, Action::Destroy, Resource::Key(name), None, false, now);
         let permit = match alone {
-            Ok(permit) => permit,
+            Ok(_) => self.write_down(caller, Action::Destroy, Some(name), alone)?,
             Err(_) => self.permit_if_approved(caller, Action::Destroy, name, now)?,
         };
         if confirm != format!("{name}/{version}") {
@@ -177,7 +179,13 @@ impl Service {
         let now = self.now();
         self.permit_server(caller, Action::ReadStatus, now)?;
         let store = self.keyring.check_store().await;
-        Ok(Status { now, policies: self.policies(), keyring: self.keyring.status(now), store })
+        Ok(Status {
+            now,
+            policies: self.policies(),
+            emergencies: self.emergencies.counts(now).active,
+            keyring: self.keyring.status(now),
+            store,
+        })
     }
 
     fn admit_key_action(
