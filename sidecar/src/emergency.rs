@@ -8,7 +8,7 @@
 //! Invariants: an emergency ends on whichever clock gets there first, so a wall clock that is set back lengthens none
 //! (`a_wall_clock_that_is_set_back_lengthens_nothing`); it covers its own caller and nobody else
 //! (`an_emergency_covers_its_own_caller_alone`); none begins or ends without a line in the log that has
-//! `alert="break_glass"`, because only this module begins and ends them, and it writes that line.
+//! `alert="break_glass"` (`every_beginning_and_every_end_is_an_alarm_once`): only this module begins and ends them.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

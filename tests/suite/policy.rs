@@ -225,6 +225,12 @@ fn an_explanation_names_the_policies_and_what_would_have_allowed_it() {
     assert_eq!(alone["would_allow"], json!([["the approval of another person"]]));
     let two = explain(&[&pack[..], &["--mfa", "--role", "operators", "--approved"]].concat());
     assert_eq!(two["allowed"], json!(true));
+    let on_call = ["--pack", "emergency", "--caller", "grey", "--role", "emergency", "--key", "a"];
+    let read = explain(&[&on_call[..], &["--action", "decrypt"]].concat());
+    let ways = [["a broken glass (an emergency of this caller)", "a key of the group phi"]];
+    assert_eq!(read["would_allow"], json!(ways));
+    let read = explain(&[&on_call[..], &["--action", "decrypt", "--emergency"]].concat());
+    assert_eq!(read["would_allow"], json!([["a key of the group phi"]]));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Beginnings, ends and bounds, under a clock that moves when it is told to.
 
+mod alarms;
+
 use super::*;
 use crate::clock::{Clock as _, ManualClock, SystemClock};
 use crate::policy::{
