@@ -3,15 +3,16 @@
 //! Every request type refuses unknown fields. Texts that may hold plaintext borrow from the body where they can
 //! and wipe themselves where they cannot.
 
+mod emergency;
 mod fields;
 
+pub(super) use emergency::{EmergencyList, EmergencyRequest, EmergencyView};
 pub(super) use fields::{Base64Text, CiphertextText, Items, Object, SecretText, is_own_text};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::ItemError;
-use crate::emergency::Emergency;
 use crate::envelope::Context;
 use crate::keyring::NewKey;
 use crate::names::{KeyName, KeyVersion};
@@ -429,54 +430,6 @@ pub(super) struct Waits<'a> {
     pub(super) approval: &'a str,
     /// RFC 3339, UTC.
     pub(super) expires_at: String,
-}
-
-/// `POST /v1/emergency`
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct EmergencyRequest {
-    /// Why, for whoever reads the log: no control characters, no health information.
-    #[schema(min_length = 10, max_length = 500)]
-    pub(super) reason: String,
-    /// How long, at most: `emergency.max_minutes` of the configuration is the most that is taken.
-    #[serde(deserialize_with = "fields::whole_number")]
-    #[schema(value_type = u32, minimum = 1, maximum = 1440)]
-    minutes: Option<u64>,
-}
-
-impl EmergencyRequest {
-    /// The minutes; none where no number of theirs could be taken.
-    pub(super) fn minutes(&self) -> u32 {
-        self.minutes.and_then(|minutes| u32::try_from(minutes).ok()).unwrap_or(0)
-    }
-}
-
-/// A caller who has broken the glass.
-#[derive(Serialize, ToSchema)]
-pub(super) struct EmergencyView {
-    pub(super) caller: String,
-    pub(super) reason: String,
-    /// RFC 3339, UTC.
-    pub(super) since: String,
-    /// RFC 3339, UTC: when it ends, or would have.
-    pub(super) until: String,
-}
-
-/// `GET /v1/emergency`
-#[derive(Serialize, ToSchema)]
-pub(super) struct EmergencyList {
-    pub(super) emergencies: Vec<EmergencyView>,
-}
-
-impl EmergencyView {
-    pub(super) fn of(emergency: &Emergency) -> Self {
-        Self {
-            caller: emergency.caller.to_string(),
-            reason: emergency.reason.clone(),
-            since: emergency.since.to_string(),
-            until: emergency.until.to_string(),
-        }
-    }
 }
 
 /// `GET /v1/approvals`
