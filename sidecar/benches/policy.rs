@@ -61,6 +61,8 @@ fn policy(criterion: &mut Criterion) {
                 action: Action::Encrypt,
                 resource,
                 context: Some(&context),
+                approved: false,
+                emergency: false,
                 now,
             };
             decide(&set, &request).is_ok()

@@ -32,6 +32,7 @@ pub use stores::{Migrator, POSTGRES_ROLES, copy_store, migrate_store};
 
 use crate::clock::{Clock, Now, SystemClock};
 use crate::config::{CallerSettings, Config, Credential, LogFormat};
+use crate::emergency::Emergencies;
 use crate::envelope::{SEGMENT_BYTES, TAG_BYTES};
 use crate::error_chain::error_chain;
 use crate::http::{
@@ -117,7 +118,8 @@ impl Sidecar {
             }
         };
         let limits = Limits::new(limit_sizes(config));
-        let service = Service::new(policies, limits, keyring, clock);
+        let emergencies = Emergencies::new(config.emergency.max_minutes);
+        let service = Service::new(policies, limits, emergencies, keyring, clock);
         let api = Arc::new(Api::new(service, callers, http_settings(config)));
         let parts = || Arc::clone(&api);
         tasks
@@ -173,6 +175,7 @@ impl Sidecar {
             task.abort();
         }
         waits.abort();
+        api.service().emergencies().end_all();
         api.service().keyring().close().await;
         store.close().await;
         tracing::info!("closed");
@@ -242,7 +245,7 @@ async fn prove_roots(
     }
 }
 
-/// Reads changed policies and token files, and folds histograms on a timer.
+/// Reads changed policies and token files, says which emergencies have ended, and folds histograms on a timer.
 async fn housekeep(
     api: Arc<Api>,
     policies: PolicySource,
@@ -254,6 +257,7 @@ async fn housekeep(
         timer.tick().await;
         metrics.run_upkeep();
         policies.reload_if_changed(api.service());
+        api.service().emergencies().end_due(api.service().now());
         let Some(errors) = api.callers().reload_if_changed() else { continue };
         tracing::info!("token files were read again");
         for error in errors {
@@ -288,7 +292,6 @@ fn keyring_settings(config: &Config) -> KeyringSettings {
         messages_max: config.keys.messages_max,
         bytes_max: config.keys.bytes_max,
         destroy_delay: config.keys.destroy_delay,
-        second_person: config.keys.second_person,
         approval_expiry: config.keys.approval_expiry,
     }
 }

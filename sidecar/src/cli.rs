@@ -8,6 +8,7 @@ mod bench;
 mod client;
 mod context;
 mod dev;
+mod emergency;
 mod failure;
 mod files;
 mod healthcheck;
@@ -69,6 +70,8 @@ enum Command {
     Store(store::StoreArgs),
     /// Look at policies: check them, run their cases, explain a decision
     Policy(policy::PolicyArgs),
+    /// Break the glass: do for a while what policy keeps for an emergency
+    Emergency(emergency::EmergencyArgs),
     /// Show how the sidecar is
     Status(status::StatusArgs),
     /// Ask the health listener, as a probe: exit code 0 or 1
@@ -138,6 +141,7 @@ impl Command {
             Self::Root(args) => root::run(args),
             Self::Store(args) => store::run(args),
             Self::Policy(args) => policy::run(args),
+            Self::Emergency(args) => emergency::run(args),
             Self::Status(args) => status::run(args),
             Self::Healthcheck(args) => healthcheck::run(&args),
             Self::Bench(args) => bench::run(args),

@@ -12,9 +12,9 @@ mod settings;
 
 pub use environment::ClientEnvironment;
 pub use settings::{
-    CacheSettings, CallerSettings, Config, Credential, KeySettings, LimitSettings, ListenSettings,
-    LocalRootSettings, LogFormat, LogSettings, PolicySettings, RootKind, RootSettings,
-    StoreSettings, UnixListen,
+    CacheSettings, CallerSettings, Config, Credential, EmergencySettings, KeySettings,
+    LimitSettings, ListenSettings, LocalRootSettings, LogFormat, LogSettings, PolicySettings,
+    RootKind, RootSettings, StoreSettings, UnixListen,
 };
 
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@ mod batch;
 mod body;
 mod caller;
 mod crypt;
+mod emergency;
 mod error;
 mod gate;
 mod guesses;

@@ -28,7 +28,7 @@ mod status;
 mod usage;
 
 pub use error::KeyringError;
-pub use lifecycle::{Destruction, NewKey};
+pub use lifecycle::NewKey;
 pub use maintenance::MAINTAIN_EVERY;
 pub use probe::Probed;
 pub use root_change::{RootChange, RootChanger, RootSurvey, RootsChanged};
@@ -81,9 +81,7 @@ pub struct KeyringSettings {
     pub bytes_max: u64,
     /// How long a requested destruction can be taken back.
     pub destroy_delay: Duration,
-    /// Whether a destruction waits for a second person.
-    pub second_person: bool,
-    /// How long it waits.
+    /// How long a destruction waits for a second person, where policy wants one.
     pub approval_expiry: Duration,
 }
 

@@ -4,8 +4,9 @@
 //!
 //! ```text
 //! cli ─┐
-//!      ├─> app ─> http ─> service ─> limits, policy, keyring, envelope
-//! config, telemetry         keyring ─> policy::Permit, root, store, envelope, clock
+//!      ├─> app ─> http ─> service ─> limits, policy, emergency, keyring, envelope
+//! config, telemetry         emergency ─> policy::Permit, clock
+//!                           keyring ─> policy::Permit, root, store, envelope, clock
 //!                           everything ─> secret, names
 //! ```
 
@@ -15,6 +16,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod emergency;
 pub mod envelope;
 pub mod error_chain;
 pub mod http;

@@ -8,8 +8,8 @@
 //! let permit = keypod::policy::Permit { action: keypod::policy::Action::Encrypt };
 //! ```
 //!
-//! The rules are Cedar policies: files of the operator, packs that are built in, and the grants of the
-//! configuration's `[[callers]]`, which are translated. A set is validated whole before it decides anything.
+//! The rules are Cedar policies: files of the operator, packs that are built in, and what the configuration says in
+//! short (the grants of `[[callers]]`, `keys.second_person`), which is translated. A set is validated whole before it decides anything.
 
 mod caller;
 mod cases;
@@ -30,7 +30,7 @@ pub use explain::{Deciding, Explanation, explain};
 pub use packs::{PACKS, names as pack_names, pack};
 pub use question::{Answer, NoQuestion, Question};
 pub use set::{CONTEXT_FILE, Policies};
-pub use source::{DOCUMENT_BYTES_MAX, DOCUMENTS_MAX, Document, Grant, Problem};
+pub use source::{DOCUMENT_BYTES_MAX, DOCUMENTS_MAX, Document, Grant, Problem, second_person};
 
 use std::fmt;
 use std::sync::Arc;
@@ -61,11 +61,13 @@ pub enum Action {
     Destroy,
     /// See the status of the sidecar.
     ReadStatus,
+    /// Begin an emergency of one's own.
+    BreakGlass,
 }
 
 impl Action {
     /// Every action, in the order of ACCESS.md.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Encrypt,
         Self::Decrypt,
         Self::Rewrap,
@@ -75,6 +77,7 @@ impl Action {
         Self::SetState,
         Self::Destroy,
         Self::ReadStatus,
+        Self::BreakGlass,
     ];
 
     /// The name as in the configuration, the log and the metrics.
@@ -90,13 +93,14 @@ impl Action {
             Self::SetState => "set_state",
             Self::Destroy => "destroy",
             Self::ReadStatus => "read_status",
+            Self::BreakGlass => "break_glass",
         }
     }
 
     /// Whether it is about a key, and not about the sidecar itself.
     #[must_use]
     pub const fn is_about_a_key(self) -> bool {
-        !matches!(self, Self::ReadStatus)
+        !matches!(self, Self::ReadStatus | Self::BreakGlass)
     }
 }
 
@@ -141,6 +145,10 @@ pub struct AccessRequest<'a> {
     pub resource: Resource<'a>,
     /// The request's own encryption context, where it has one.
     pub context: Option<&'a Context>,
+    /// Whether another person has approved this very request, or would have to.
+    pub approved: bool,
+    /// Whether the caller has broken the glass and that has not ended.
+    pub emergency: bool,
     /// The wall clock.
     pub now: UnixSeconds,
 }
@@ -151,6 +159,8 @@ pub struct Permit {
     caller: CallerName,
     action: Action,
     key: Option<KeyName>,
+    approved: bool,
+    emergency: bool,
     by: Arc<[Arc<str>]>,
 }
 
@@ -171,6 +181,18 @@ impl Permit {
     #[must_use]
     pub fn key(&self) -> Option<&KeyName> {
         self.key.as_ref()
+    }
+
+    /// Whether it holds only if another person approves: policy was asked as if one had.
+    #[must_use]
+    pub fn needs_approval(&self) -> bool {
+        self.approved
+    }
+
+    /// Whether it was given in an emergency of the caller.
+    #[must_use]
+    pub fn in_emergency(&self) -> bool {
+        self.emergency
     }
 
     /// The ids of the policies that permitted it.
@@ -244,7 +266,9 @@ pub fn decide(policies: &Policies, request: &AccessRequest<'_>) -> Result<Permit
         Resource::Key(name) => Some(name.clone()),
         Resource::Server => None,
     };
-    Ok(Permit { caller: request.caller.name().clone(), action: request.action, key, by })
+    let caller = request.caller.name().clone();
+    let AccessRequest { action, approved, emergency, .. } = *request;
+    Ok(Permit { caller, action, key, approved, emergency, by })
 }
 
 #[cfg(test)]

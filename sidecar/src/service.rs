@@ -1,11 +1,12 @@
 //! The operations: each file below this one holds one, with all its control flow.
 //!
-//! Depends on [`crate::limits`], [`crate::policy`], [`crate::keyring`] and [`crate::envelope`]; knows nothing of
-//! HTTP. An operation reads as one sentence: limits admit it, policy permits it, the keyring gives the key, the
+//! Depends on [`crate::limits`], [`crate::policy`], [`crate::emergency`], [`crate::keyring`] and
+//! [`crate::envelope`]; knows nothing of HTTP. An operation reads as one sentence: limits admit it, policy permits it, the keyring gives the key, the
 //! envelope seals or opens. What each step gives is what the next one wants, so none can be left out.
 
 mod batch;
 mod decrypt;
+mod emergency;
 mod encrypt;
 mod error;
 mod keys;
@@ -16,7 +17,7 @@ pub use batch::{DecryptItem, EncryptItem, RewrapItem};
 pub use decrypt::Opened;
 pub use encrypt::Sealed;
 pub use error::Error;
-pub use keys::Status;
+pub use keys::{Destruction, Status};
 pub use stream::{OpeningStream, RewrappingStream, SealingStream};
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::clock::{Clock, Now};
+use crate::emergency::Emergencies;
 use crate::envelope::{Context, Header};
 use crate::keyring::{Keyring, KeyringError, OpeningKey};
 use crate::limits::{Amount, Limits};
@@ -35,6 +37,7 @@ use crate::policy::{self, AccessRequest, Action, Caller, Denied, Permit, Policie
 pub struct Service {
     policies: ArcSwap<Policies>,
     limits: Limits,
+    emergencies: Emergencies,
     keyring: Keyring,
     clock: Arc<dyn Clock>,
 }
@@ -45,10 +48,12 @@ impl Service {
     pub fn new(
         policies: Policies,
         limits: Limits,
+        emergencies: Emergencies,
         keyring: Keyring,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { policies: ArcSwap::from_pointee(policies), limits, keyring, clock }
+        let policies = ArcSwap::from_pointee(policies);
+        Self { policies, limits, emergencies, keyring, clock }
     }
 
     /// The policies that decide now.
@@ -66,6 +71,12 @@ impl Service {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The emergencies, for their counts and their ends: none begins here without a permit.
+    #[must_use]
+    pub fn emergencies(&self) -> &Emergencies {
+        &self.emergencies
     }
 
     /// The keyring, for its own health and maintenance: it gives no key without a permit.
@@ -89,34 +100,79 @@ impl Service {
         context: Option<&Context>,
         now: Now,
     ) -> Result<Permit, Error> {
-        self.decide(caller, action, Resource::Key(key), context, now).map_err(|denied| {
-            tracing::warn!(caller = %caller.name(), action = action.as_str(), key = %key, by = ?denied.by(), "denied");
-            Error::Forbidden
-        })
+        self.permit_as(caller, action, key, context, false, now)
+    }
+
+    /// The same, as if another person had approved it: the permit says so, and is good for no more.
+    fn permit_if_approved(
+        &self,
+        caller: &Caller,
+        action: Action,
+        key: &KeyName,
+        now: Now,
+    ) -> Result<Permit, Error> {
+        self.permit_as(caller, action, key, None, true, now)
+    }
+
+    fn permit_as(
+        &self,
+        caller: &Caller,
+        action: Action,
+        key: &KeyName,
+        context: Option<&Context>,
+        approved: bool,
+        now: Now,
+    ) -> Result<Permit, Error> {
+        let decided = self.decide(caller, action, Resource::Key(key), context, approved, now);
+        self.write_down(caller, action, Some(key), decided)
     }
 
     /// Asks policy about an action on the sidecar itself; a denial goes to the log.
     fn permit_server(&self, caller: &Caller, action: Action, now: Now) -> Result<Permit, Error> {
-        self.decide(caller, action, Resource::Server, None, now).map_err(|denied| {
-            tracing::warn!(caller = %caller.name(), action = action.as_str(), by = ?denied.by(), "denied");
+        let decided = self.decide(caller, action, Resource::Server, None, false, now);
+        self.write_down(caller, action, None, decided)
+    }
+
+    /// Writes down what was denied, and what was permitted in an emergency.
+    fn write_down(
+        &self,
+        caller: &Caller,
+        action: Action,
+        key: Option<&KeyName>,
+        decided: Result<Permit, Denied>,
+    ) -> Result<Permit, Error> {
+        decided.inspect(|permit| self.emergencies.note(permit)).map_err(|denied| {
+            let (caller, action) = (caller.name(), action.as_str());
+            let key = key.map(tracing::field::display);
+            tracing::warn!(%caller, action, key, by = ?denied.by(), "denied");
             Error::Forbidden
         })
     }
 
     /// Whether policy would allow an action on a key: for what is shown in a list.
-    fn may(&self, caller: &Caller, action: Action, key: &KeyName, now: Now) -> bool {
-        self.decide(caller, action, Resource::Key(key), None, now).is_ok()
+    fn may(
+        &self,
+        caller: &Caller,
+        action: Action,
+        key: &KeyName,
+        approved: bool,
+        now: Now,
+    ) -> bool {
+        self.decide(caller, action, Resource::Key(key), None, approved, now).is_ok()
     }
 
+    /// What policy says. Nothing is written down.
     fn decide(
         &self,
         caller: &Caller,
         action: Action,
         resource: Resource<'_>,
         context: Option<&Context>,
+        approved: bool,
         now: Now,
     ) -> Result<Permit, Denied> {
-        let request = AccessRequest { caller, action, resource, context, now: now.wall };
+        let (emergency, now) = (self.emergencies.covers(caller.name(), now), now.wall);
+        let request = AccessRequest { caller, action, resource, context, approved, emergency, now };
         policy::decide(&self.policies.load(), &request)
     }
 

@@ -49,6 +49,9 @@ def before_call(context, case, kwargs):
         # It must say again what the path says.
         parameters = case.path_parameters
         body["confirm"] = f"{parameters['name']}/{parameters['version']}"
+    elif path == "/v1/emergency" and isinstance(body, dict):
+        # Not every text is a reason, and the configuration says how long is too long.
+        body["reason"], body["minutes"] = "a reason to break the glass", 1
     elif path.endswith("/batch") and isinstance(body, dict):
         # Contexts of an item and its batch are drawn apart, and may have a name in common: that fails the item.
         for item in body.get("items", []):

@@ -1,6 +1,7 @@
 //! The command line against a running sidecar: files, keys, probes, and what each command ends with.
 
 mod dev;
+mod emergency;
 mod files;
 mod keys;
 

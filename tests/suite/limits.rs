@@ -50,6 +50,9 @@ async fn limits_hold_for_each_caller_and_for_each_key() {
         assert!(refused.text("detail").contains("key_requests"));
     }
     assert!(bitten(&sidecar, "key_requests").await >= 2.0);
+    let disabled = json!({ "state": "disabled" });
+    let disabled = admin.post_json("/v1/keys/demo/versions/1/state", &disabled).await;
+    assert_eq!(disabled.status, 200, "nobody keeps an operator out by using up a key's rate");
     assert_eq!(admin.get("/openapi.json").await.status, 200);
 }
 

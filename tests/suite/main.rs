@@ -13,6 +13,7 @@ mod canary;
 mod cli;
 mod contract;
 mod crypt;
+mod emergency;
 mod errors;
 mod faults;
 mod first_steps;

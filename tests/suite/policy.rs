@@ -218,7 +218,19 @@ fn an_explanation_names_the_policies_and_what_would_have_allowed_it() {
     let forbidden = explain(&pack);
     assert_eq!(forbidden["by"][0]["id"], "operators.second-factor");
     assert!(forbidden["by"][0]["reason"].as_str().unwrap().contains("second factor"));
-    assert_eq!(forbidden["would_allow"], json!([["a second factor", "the role operators"]]));
+    let all = ["a second factor", "the approval of another person", "the role operators"];
+    assert_eq!(forbidden["would_allow"], json!([all]));
+    let alone = explain(&[&pack[..], &["--mfa", "--role", "operators"]].concat());
+    assert_eq!(alone["by"][0]["id"], "operators.two-people");
+    assert_eq!(alone["would_allow"], json!([["the approval of another person"]]));
+    let two = explain(&[&pack[..], &["--mfa", "--role", "operators", "--approved"]].concat());
+    assert_eq!(two["allowed"], json!(true));
+    let on_call = ["--pack", "emergency", "--caller", "grey", "--role", "emergency", "--key", "a"];
+    let read = explain(&[&on_call[..], &["--action", "decrypt"]].concat());
+    let ways = [["a broken glass (an emergency of this caller)", "a key of the group phi"]];
+    assert_eq!(read["would_allow"], json!(ways));
+    let read = explain(&[&on_call[..], &["--action", "decrypt", "--emergency"]].concat());
+    assert_eq!(read["would_allow"], json!([["a key of the group phi"]]));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use super::StartError;
 use crate::config::Config;
 use crate::policy::folder::{self, Stamp};
-use crate::policy::{Grant, Policies, Problem};
+use crate::policy::{self, Grant, Policies, Problem};
 use crate::service::Service;
 
 /// Where the policies come from.
@@ -17,6 +17,7 @@ pub(super) struct PolicySource {
     folder: Option<std::path::PathBuf>,
     packs: Vec<String>,
     grants: Vec<Grant>,
+    second_person: bool,
     /// What the folder looked like when it was last read, and last looked at.
     seen: Mutex<(Option<Stamp>, Option<Stamp>)>,
 }
@@ -27,13 +28,14 @@ impl PolicySource {
             folder: config.policy.folder.clone(),
             packs: config.policy.packs.clone(),
             grants: config.callers.iter().map(|caller| caller.grant.clone()).collect(),
+            second_person: config.keys.second_person,
             seen: Mutex::default(),
         }
     }
 
     /// The set as it is now.
     pub(super) fn load(&self) -> Result<Policies, Vec<Problem>> {
-        let (documents, stamp) = match &self.folder {
+        let (mut documents, stamp) = match &self.folder {
             Some(path) => {
                 let (documents, stamp) = folder::read(path).map_err(|problem| vec![problem])?;
                 (documents, Some(stamp))
@@ -43,6 +45,9 @@ impl PolicySource {
         let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *seen = (stamp.clone(), stamp);
         drop(seen);
+        if self.second_person {
+            documents.push(policy::second_person());
+        }
         let packs: Vec<_> = self.packs.iter().map(String::as_str).collect();
         Policies::load(&documents, &packs, &self.grants)
     }

@@ -53,7 +53,8 @@ A case:
   key = \"cards\"
   context = { purpose = \"payment\" }
   expect = \"allow\"
-and, where they matter: roles, kind, key_groups, mfa, transport, now, by.";
+and, where they matter: roles, kind, key_groups, mfa, approved, emergency,
+transport, now, by.";
 
 /// Which set: the configuration's, or a folder and packs.
 #[derive(Debug, Args)]
@@ -115,6 +116,12 @@ struct ExplainArgs {
     /// With a second factor
     #[arg(long)]
     mfa: bool,
+    /// With the approval of another person
+    #[arg(long)]
+    approved: bool,
+    /// While the caller has broken the glass
+    #[arg(long)]
+    emergency: bool,
     /// At this time, such as 2026-11-25T08:00:00Z
     #[arg(long)]
     now: Option<String>,
@@ -266,7 +273,7 @@ fn explained(args: ExplainArgs) -> anyhow::Result<()> {
     let question = json!({
         "caller": args.caller, "action": args.action, "key": args.key, "context": context,
         "roles": args.roles, "kind": args.kind, "transport": args.transport, "mfa": args.mfa,
-        "now": args.now,
+        "approved": args.approved, "emergency": args.emergency, "now": args.now,
     });
     let question: Question =
         serde_json::from_value(question).map_err(|error| Failure::usage(error.to_string()))?;

@@ -16,8 +16,8 @@ use store::RawStore;
 
 use super::ConfigError;
 use super::settings::{
-    CacheSettings, CallerSettings, Config, Credential, KeySettings, ListenSettings, LogSettings,
-    PolicySettings, UnixListen,
+    CacheSettings, CallerSettings, Config, Credential, EmergencySettings, KeySettings,
+    ListenSettings, LogSettings, PolicySettings, UnixListen,
 };
 use crate::names::CallerName;
 use crate::policy::{self, Action, Grant, KeyPattern};
@@ -43,6 +43,8 @@ pub(super) struct RawConfig {
     log: LogSettings,
     #[serde(default)]
     policy: PolicySettings,
+    #[serde(default)]
+    emergency: EmergencySettings,
     #[serde(default)]
     callers: Vec<RawCaller>,
 }
@@ -134,6 +136,7 @@ impl RawConfig {
             limits: self.limits.check()?,
             log: self.log,
             policy: check_policy(self.policy)?,
+            emergency: check_emergency(self.emergency)?,
             callers: self
                 .callers
                 .into_iter()
@@ -148,6 +151,8 @@ impl RawConfig {
 const MESSAGES_MAX: u64 = 1 << 32;
 /// Bytes that a version may seal.
 const BYTES_MAX: u64 = 1 << 50;
+/// Minutes of an emergency: what goes on for longer than a day wants a policy.
+const EMERGENCY_MINUTES_MAX: u32 = 24 * 60;
 /// No time of the configuration is longer.
 const YEARS_TEN: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
@@ -155,6 +160,13 @@ fn check_policy(policy: PolicySettings) -> Result<PolicySettings, Problem> {
     match policy.packs.iter().find(|name| policy::pack(name).is_none()) {
         None => Ok(policy),
         Some(_) => Err(Problem::new("policy.packs", format!("some of {}", policy::pack_names()))),
+    }
+}
+
+fn check_emergency(emergency: EmergencySettings) -> Result<EmergencySettings, Problem> {
+    match emergency.max_minutes {
+        1..=EMERGENCY_MINUTES_MAX => Ok(emergency),
+        _ => Err(Problem::new("emergency.max_minutes", "from 1 to 1440, which is a day")),
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Config {
     pub log: LogSettings,
     /// The policies.
     pub policy: PolicySettings,
+    /// Breaking the glass.
+    pub emergency: EmergencySettings,
     /// Who may call.
     pub callers: Vec<CallerSettings>,
 }
@@ -171,7 +173,7 @@ pub struct KeySettings {
     /// How long a requested destruction can be taken back.
     #[serde(with = "humantime_serde")]
     pub destroy_delay: Duration,
-    /// Whether destruction waits for a second person.
+    /// Whether every destruction waits for a second person: a `forbid` of the policies (`keys.second_person`).
     pub second_person: bool,
     /// How long it waits.
     #[serde(with = "humantime_serde")]
@@ -260,6 +262,20 @@ pub struct PolicySettings {
     pub folder: Option<PathBuf>,
     /// Packs that are built in.
     pub packs: Vec<String>,
+}
+
+/// `[emergency]`: breaking the glass.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmergencySettings {
+    /// Minutes that one emergency may last.
+    pub max_minutes: u32,
+}
+
+impl Default for EmergencySettings {
+    fn default() -> Self {
+        Self { max_minutes: 60 }
+    }
 }
 
 /// `[[callers]]`: one caller, how they prove who they are, and what they may do.

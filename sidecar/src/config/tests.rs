@@ -78,6 +78,8 @@ fn values_that_cannot_work_are_refused_with_the_setting_named() {
         ("KEYPOD_CACHE__IDLE_EVICT", "1000y", "cache.idle_evict"),
         ("KEYPOD_KEYS__MESSAGES_MAX", "0", "keys.messages_max"),
         ("KEYPOD_KEYS__BYTES_MAX", "9223372036854775807", "keys.bytes_max"),
+        ("KEYPOD_EMERGENCY__MAX_MINUTES", "0", "emergency.max_minutes"),
+        ("KEYPOD_EMERGENCY__MAX_MINUTES", "1441", "emergency.max_minutes"),
         ("KEYPOD_MEMORY__REQUIRE", "best", "memory.require"),
         ("KEYPOD_ROOT__LOCAL__SALT_FILE", "s", "root.local"),
     ] {
@@ -160,6 +162,7 @@ fn the_commented_example_leaves_no_setting_out() {
         "[[limits.callers]]",
         "[[limits.keys]]",
         "[log]",
+        "[emergency]",
         "[[callers]]",
     ];
     for table in tables {

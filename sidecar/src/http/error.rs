@@ -17,6 +17,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::request_id::RequestId;
+use crate::emergency::EmergencyError;
 use crate::error_chain::error_chain;
 use crate::keyring::KeyringError;
 use crate::limits::{NoPlace, Overloaded, RateLimited};
@@ -176,9 +177,20 @@ impl Failure {
                 Code::Conflict,
                 "the usage limit of the key version was reached: send the message again",
             ),
+            Error::Emergency(error) => Self::of_emergency(*error),
             Error::Keyring(error) => Self::of_keyring(error),
             Error::Random(_) => internal(error),
         }
+    }
+
+    fn of_emergency(error: EmergencyError) -> Self {
+        let code = match error {
+            EmergencyError::Reason | EmergencyError::Minutes { .. } => Code::InvalidRequest,
+            EmergencyError::UnderWay | EmergencyError::NotUnderWay => Code::Conflict,
+            EmergencyError::TooMany => Code::Overloaded,
+            _ => return internal(&error),
+        };
+        Self::new(code, error.to_string())
     }
 
     fn of_keyring(error: &KeyringError) -> Self {

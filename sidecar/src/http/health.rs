@@ -16,6 +16,7 @@ use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::{Api, plain};
+use crate::emergency::EmergencyCounts;
 use crate::keyring::KeyringStatus;
 use crate::names::KeyName;
 use crate::policy::Policies;
@@ -164,8 +165,16 @@ fn show(api: &Api) {
     let status = service.keyring().status(service.now());
     show_keyring(&status);
     show_policies(&service.policies());
+    show_emergencies(service.emergencies().counts(service.now()));
     #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
     gauge!("keypod_requests_in_flight").set(service.limits().in_flight() as f64);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "at most 1,024 of them")]
+fn show_emergencies(counts: EmergencyCounts) {
+    gauge!("keypod_emergencies_active").set(counts.active as f64);
+    metrics::counter!("keypod_emergencies_total").absolute(counts.begun);
+    metrics::counter!("keypod_emergency_decisions_total").absolute(counts.decisions);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]

@@ -9,8 +9,8 @@ use super::wire::{
     Rotated, StateRequest, Waits,
 };
 use super::{Api, Call, invalid, json};
-use crate::keyring::Destruction;
 use crate::names::{KeyVersion, NameError};
+use crate::service::Destruction;
 use crate::store::KeyRecord;
 
 pub(super) async fn create(api: &Api, mut call: Call) -> Result<Response, Failure> {

@@ -215,6 +215,9 @@ fn schemas() -> Map<String, Value> {
     add::<wire::KeyList>(&mut all);
     add::<wire::Waits<'_>>(&mut all);
     add::<wire::ApprovalList>(&mut all);
+    add::<wire::EmergencyRequest>(&mut all);
+    add::<wire::EmergencyView>(&mut all);
+    add::<wire::EmergencyList>(&mut all);
     add::<StatusView>(&mut all);
     add::<Problem<'_>>(&mut all);
     add::<ItemError>(&mut all);

@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use http::Method;
 
 use super::error::{Code, Failure};
-use super::{Api, Call, batch, crypt, keys, openapi, status};
+use super::{Api, Call, batch, crypt, emergency, keys, openapi, status};
 use axum::response::Response;
 
 /// What a route takes as its body.
@@ -125,6 +125,12 @@ pub(super) static ROUTES: &[Route] = &[
         Takes::Nothing, [(200, "ApprovalList")], &[Code::StoreUnavailable], keys::list_approvals),
     change!(POST "/v1/approvals/{id}" "approve" "Approve what another person asked for",
         Takes::Nothing, [(200, "KeyView")], CHANGE, keys::approve),
+    route!(POST "/v1/emergency" "begin_emergency" "Break the glass: begin an emergency of one's own",
+        Takes::Json("EmergencyRequest"), [(201, "EmergencyView")], &[Code::Conflict], emergency::begin),
+    route!(GET "/v1/emergency" "list_emergencies" "List one's own emergency, and all with read_status",
+        Takes::Nothing, [(200, "EmergencyList")], &[], emergency::list),
+    route!(POST "/v1/emergency/end" "end_emergency" "End one's own emergency",
+        Takes::Nothing, [(200, "EmergencyView")], &[Code::Conflict], emergency::end),
     route!(GET "/v1/status" "status" "Show the sidecar's state",
         Takes::Nothing, [(200, "StatusView")], &[], status::status),
     route!(GET "/openapi.json" "openapi" "This description",

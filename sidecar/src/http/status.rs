@@ -22,6 +22,8 @@ pub(super) struct StatusView {
     roots: Vec<RootView>,
     store: StoreView,
     policy: PolicyView,
+    /// Callers who have broken the glass at this sidecar.
+    emergencies_active: usize,
     memory: MemoryView,
     cache: CacheView,
 }
@@ -125,6 +127,7 @@ impl StatusView {
                 problem,
             },
             policy: PolicyView::of(&status.policies),
+            emergencies_active: status.emergencies,
             memory: MemoryView { protection: keyring.protection.as_str() },
             cache: CacheView::of(&keyring),
         }

@@ -3,8 +3,10 @@
 //! Every request type refuses unknown fields. Texts that may hold plaintext borrow from the body where they can
 //! and wipe themselves where they cannot.
 
+mod emergency;
 mod fields;
 
+pub(super) use emergency::{EmergencyList, EmergencyRequest, EmergencyView};
 pub(super) use fields::{Base64Text, CiphertextText, Items, Object, SecretText, is_own_text};
 
 use serde::{Deserialize, Serialize};

@@ -40,8 +40,9 @@ pub enum KeyringError {
     /// The key has used all 4,294,967,295 versions.
     #[error("the key has used all its version numbers")]
     VersionsExhausted,
-    /// The permit is for another key or action: a defect of the caller of this module.
-    #[error("a permit was used for another key or action than it was made for")]
+    /// The permit is for another key or action, or needs an approval that nobody gave: a defect of the caller of this
+    /// module.
+    #[error("a permit was used for something else than it was made for")]
     WrongPermit,
     /// The root did not wrap or unwrap.
     #[error("the root did not wrap or unwrap a key version")]

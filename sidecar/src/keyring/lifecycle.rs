@@ -1,7 +1,9 @@
 //! Makes keys, shows them, and takes versions through their states (NIST SP 800-57 part 1, section 7).
 //!
 //! Destruction is confirmed by name at the API, may wait for a second person, and becomes final after a delay
-//! in which it can be taken back. Every change is compare-and-swap on the row's revision.
+//! in which it can be taken back. Whether it waits is policy's to say, and the permit carries what it said: one that
+//! holds only with an approval orders nothing at once (`a_permit_that_needs_an_approval_destroys_nothing_at_once`).
+//! Every change is compare-and-swap on the row's revision.
 
 use std::fmt::Write as _;
 
@@ -22,15 +24,6 @@ pub struct NewKey {
     pub messages_max: Option<u64>,
     /// Plaintext bytes that one version may seal.
     pub bytes_max: Option<u64>,
-}
-
-/// What became of a request to destroy a version.
-#[derive(Clone, Debug)]
-pub enum Destruction {
-    /// A second person must approve it first.
-    Waits(Approval),
-    /// It is under way or done: the key as it is now.
-    Ordered(KeyRecord),
 }
 
 impl Keyring {
@@ -115,27 +108,36 @@ impl Keyring {
         self.change(name, key_ref, record.revision, VersionChange::State(state), now).await
     }
 
-    /// Orders the destruction of a version of the key that `permit` names, or notes that a second person must
-    /// approve it.
+    /// Orders the destruction of a version of the key that `permit` names, at once: policy wants nobody's approval.
     ///
     /// # Errors
-    /// [`KeyringError::VersionDestroyed`], [`KeyringError::Conflict`] if it is under way or waits already, or
-    /// the store cannot be reached.
+    /// [`KeyringError::WrongPermit`] for a permit that holds only if another person approves,
+    /// [`KeyringError::VersionDestroyed`], [`KeyringError::Conflict`] if it is under way, or the store cannot be
+    /// reached.
     pub async fn destroy(
         &self,
         permit: &Permit,
         version: KeyVersion,
         now: Now,
-    ) -> Result<Destruction, KeyringError> {
-        let name = permitted_key(permit, &[Action::Destroy])?;
-        let (key_ref, record) = self.stored_version(name, version, now).await?;
-        if record.destroy_at.is_some() {
-            return Err(KeyringError::Conflict("its destruction is under way already"));
-        }
-        if !self.0.settings.second_person {
-            let record = self.order_destruction(name, key_ref, record.revision, now).await?;
-            return Ok(Destruction::Ordered(record));
-        }
+    ) -> Result<KeyRecord, KeyringError> {
+        let name = permitted_destruction(permit, false)?;
+        let (key_ref, record) = self.version_to_destroy(name, version, now).await?;
+        self.order_destruction(name, key_ref, record.revision, now).await
+    }
+
+    /// Notes that a version of the key that `permit` names is to be destroyed once another person approves.
+    ///
+    /// # Errors
+    /// [`KeyringError::VersionDestroyed`], [`KeyringError::Conflict`] if it is under way or waits already, or
+    /// the store cannot be reached.
+    pub async fn request_destruction(
+        &self,
+        permit: &Permit,
+        version: KeyVersion,
+        now: Now,
+    ) -> Result<Approval, KeyringError> {
+        let name = permitted_destruction(permit, true)?;
+        let (key_ref, _) = self.version_to_destroy(name, version, now).await?;
         let approval = Approval {
             id: random_id()?,
             key: key_ref,
@@ -144,7 +146,7 @@ impl Keyring {
             expires_at: now.wall.after(self.0.settings.approval_expiry),
         };
         match self.0.store.insert_approval(&approval, now.wall).await {
-            Ok(()) => Ok(Destruction::Waits(approval)),
+            Ok(()) => Ok(approval),
             Err(StoreError::Exists) => {
                 Err(KeyringError::Conflict("its destruction waits for a second person already"))
             }
@@ -152,7 +154,8 @@ impl Keyring {
         }
     }
 
-    /// Takes the destruction of a version back while its delay runs. It stays disabled.
+    /// Takes the destruction of a version back while its delay runs. It stays disabled. This is the safe direction, so
+    /// one person is enough where two are needed to destroy: a permit that needs an approval is taken.
     ///
     /// # Errors
     /// [`KeyringError::Conflict`] if none is under way, [`KeyringError::VersionDestroyed`] if it is too late.
@@ -162,7 +165,7 @@ impl Keyring {
         version: KeyVersion,
         now: Now,
     ) -> Result<KeyRecord, KeyringError> {
-        let name = permitted_key(permit, &[Action::Destroy])?;
+        let name = permitted_destruction(permit, true)?;
         let (key_ref, record) = self.stored_version(name, version, now).await?;
         if record.destroy_at.is_none() {
             return Err(KeyringError::Conflict("its destruction is not under way"));
@@ -187,14 +190,15 @@ impl Keyring {
     /// Approves a destruction that somebody else asked for.
     ///
     /// # Errors
-    /// [`KeyringError::NoSuchApproval`], [`KeyringError::SamePerson`], and those of [`Keyring::destroy`].
+    /// [`KeyringError::NoSuchApproval`], [`KeyringError::SamePerson`], and those of
+    /// [`Keyring::request_destruction`].
     pub async fn approve(
         &self,
         permit: &Permit,
         id: &str,
         now: Now,
     ) -> Result<KeyRecord, KeyringError> {
-        let name = permitted_key(permit, &[Action::Destroy])?;
+        let name = permitted_destruction(permit, true)?;
         let waiting = self.0.store.list_approvals(now.wall).await?;
         let approval = waiting.iter().find(|approval| approval.id == id);
         let approval = approval.ok_or(KeyringError::NoSuchApproval)?;
@@ -202,7 +206,7 @@ impl Keyring {
             return Err(KeyringError::SamePerson);
         }
         let version = approval.key.version;
-        let (key_ref, record) = self.stored_version(name, version, now).await?;
+        let (key_ref, record) = self.version_to_destroy(name, version, now).await?;
         if key_ref != approval.key {
             return Err(KeyringError::WrongPermit);
         }
@@ -224,6 +228,20 @@ impl Keyring {
             VersionChange::ScheduleDestroy(now.wall.after(delay))
         };
         self.change(name, key_ref, revision, change, now).await
+    }
+
+    /// The stored row of a version whose destruction can be asked for.
+    async fn version_to_destroy(
+        &self,
+        name: &KeyName,
+        version: KeyVersion,
+        now: Now,
+    ) -> Result<(KeyRef, VersionRecord), KeyringError> {
+        let (key_ref, record) = self.stored_version(name, version, now).await?;
+        match record.destroy_at {
+            None => Ok((key_ref, record)),
+            Some(_) => Err(KeyringError::Conflict("its destruction is under way already")),
+        }
     }
 
     /// The stored row of a version that is not destroyed.
@@ -263,6 +281,14 @@ impl Keyring {
         let key = self.key_after_change(&KeyLookup::Id(key_ref.id), now).await?;
         Ok(key.record.clone())
     }
+}
+
+/// The key that `permit` is for, if it is a permit to destroy that needs an approval, or needs none, as it must be here.
+fn permitted_destruction(permit: &Permit, with_approval: bool) -> Result<&KeyName, KeyringError> {
+    if permit.needs_approval() != with_approval {
+        return Err(KeyringError::WrongPermit);
+    }
+    permitted_key(permit, &[Action::Destroy])
 }
 
 /// 128 random bits as 32 hexadecimal digits.

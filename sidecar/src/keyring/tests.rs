@@ -52,7 +52,6 @@ fn defaults() -> KeyringSettings {
         messages_max: 1 << 32,
         bytes_max: 1 << 50,
         destroy_delay: 7 * 24 * HOUR,
-        second_person: false,
         approval_expiry: 24 * HOUR,
     }
 }
@@ -146,6 +145,15 @@ fn permit(action: Action, key: &str) -> Permit {
 
 /// As any permit: from `policy::decide`.
 fn permit_of(caller: &str, action: Action, key: &str) -> Permit {
+    permit_with(caller, action, key, false)
+}
+
+/// The same, as if another person had approved.
+fn permit_if_approved(caller: &str, key: &str) -> Permit {
+    permit_with(caller, Action::Destroy, key, true)
+}
+
+fn permit_with(caller: &str, action: Action, key: &str, approved: bool) -> Permit {
     let grant = Grant {
         caller: caller.parse().unwrap(),
         actions: vec![action],
@@ -160,6 +168,8 @@ fn permit_of(caller: &str, action: Action, key: &str) -> Permit {
         action,
         resource: Resource::Key(&key),
         context: None,
+        approved,
+        emergency: false,
         now: crate::clock::UnixSeconds(0),
     };
     decide(&policies, &request).unwrap()

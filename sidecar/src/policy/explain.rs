@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::question::{NoQuestion, Parsed};
-use super::{Policies, Question};
+use super::{Action, Policies, Question};
 
 /// Changes are tried together as long as that asks the set no more often than this.
 const ASKED_MAX: usize = 20_000;
@@ -37,6 +37,8 @@ pub struct Deciding {
 #[derive(Clone, Debug)]
 enum Change {
     Mfa,
+    Approved,
+    Emergency,
     Transport(super::Transport),
     Role(String),
     KeyGroup(String),
@@ -48,6 +50,8 @@ impl Change {
     fn apply(&self, question: &mut Question) {
         match self {
             Self::Mfa => question.mfa = true,
+            Self::Approved => question.approved = true,
+            Self::Emergency => question.emergency = true,
             Self::Transport(transport) => question.transport = *transport,
             Self::Role(role) => question.roles.push(role.clone()),
             Self::KeyGroup(group) => question.key_groups.push(group.clone()),
@@ -63,6 +67,8 @@ impl Change {
     fn describe(&self) -> String {
         match self {
             Self::Mfa => "a second factor".to_owned(),
+            Self::Approved => "the approval of another person".to_owned(),
+            Self::Emergency => "a broken glass (an emergency of this caller)".to_owned(),
             Self::Transport(transport) => format!("the way over {}", transport.as_str()),
             Self::Role(role) => format!("the role {role}"),
             Self::KeyGroup(group) => format!("a key of the group {group}"),
@@ -135,6 +141,13 @@ fn changes(policies: &Policies, question: &Question) -> Vec<Change> {
     let mut changes = Vec::new();
     if !question.mfa {
         changes.push(Change::Mfa);
+    }
+    // Nothing else can wait for an approval.
+    if !question.approved && question.action == Action::Destroy {
+        changes.push(Change::Approved);
+    }
+    if !question.emergency {
+        changes.push(Change::Emergency);
     }
     changes.push(Change::Transport(match question.transport {
         super::Transport::Unix => super::Transport::Tcp,

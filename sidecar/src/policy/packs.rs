@@ -10,6 +10,7 @@ pub const PACKS: &[(&str, &str)] = &[
     ("baseline", include_str!("../../../policies/packs/baseline.cedar")),
     ("phi", include_str!("../../../policies/packs/phi.cedar")),
     ("operators", include_str!("../../../policies/packs/operators.cedar")),
+    ("emergency", include_str!("../../../policies/packs/emergency.cedar")),
 ];
 
 /// The text of a pack.

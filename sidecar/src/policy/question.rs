@@ -36,6 +36,12 @@ pub struct Question {
     /// Whether a second factor was proved.
     #[serde(default)]
     pub mfa: bool,
+    /// Whether another person has approved it.
+    #[serde(default)]
+    pub approved: bool,
+    /// Whether the caller has broken the glass.
+    #[serde(default)]
+    pub emergency: bool,
     /// Which way.
     #[serde(default = "unix")]
     pub transport: Transport,
@@ -77,6 +83,8 @@ pub(super) struct Parsed {
     pub(super) key: Option<KeyName>,
     pub(super) key_groups: Vec<String>,
     pub(super) context: Context,
+    pub(super) approved: bool,
+    pub(super) emergency: bool,
     pub(super) now: UnixSeconds,
 }
 
@@ -114,15 +122,17 @@ impl Question {
         let identity = Identity::new(name, self.kind, roles).into();
         let caller = Caller { identity, transport: self.transport, mfa: self.mfa };
         let key_groups = self.key_groups.clone();
-        Ok(Parsed { caller, action: self.action, key, key_groups, context, now })
+        let Self { action, approved, emergency, .. } = *self;
+        Ok(Parsed { caller, action, key, key_groups, context, approved, emergency, now })
     }
 }
 
 impl Parsed {
     pub(super) fn ask(&self, policies: &Policies) -> Answer {
         let resource = self.key.as_ref().map_or(Resource::Server, Resource::Key);
-        let (caller, action, context) = (&self.caller, self.action, Some(&self.context));
-        let request = AccessRequest { caller, action, resource, context, now: self.now };
+        let (caller, context) = (&self.caller, Some(&self.context));
+        let Self { action, approved, emergency, now, .. } = *self;
+        let request = AccessRequest { caller, action, resource, context, approved, emergency, now };
         let decision = policies.ask(&request, &self.key_groups);
         Answer { allowed: decision.allowed, by: decision.by.to_vec() }
     }

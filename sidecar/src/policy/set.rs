@@ -201,6 +201,8 @@ impl Policies {
         key.push(request.action as u8);
         key.push(request.caller.transport as u8);
         key.push(u8::from(request.caller.mfa));
+        key.push(u8::from(request.approved));
+        key.push(u8::from(request.emergency));
         key.push(identity.kind() as u8);
         put(key, identity.name().as_str());
         match request.resource {
@@ -286,6 +288,8 @@ fn circumstances(request: &AccessRequest<'_>) -> Option<CedarContext> {
     CedarContext::from_pairs([
         ("request".to_owned(), RestrictedExpression::new_record(own).ok()?),
         ("mfa".to_owned(), RestrictedExpression::new_bool(request.caller.mfa)),
+        ("approved".to_owned(), RestrictedExpression::new_bool(request.approved)),
+        ("emergency".to_owned(), RestrictedExpression::new_bool(request.emergency)),
         ("transport".to_owned(), text(request.caller.transport.as_str())),
         ("now".to_owned(), RestrictedExpression::new_datetime(request.now.to_string())),
     ])

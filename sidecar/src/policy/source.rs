@@ -134,6 +134,16 @@ impl fmt::Display for Problem {
     }
 }
 
+/// `keys.second_person` of the configuration as a policy says it, to be read with the files.
+#[must_use]
+pub fn second_person() -> Document {
+    let text = "@id(\"keys.second_person\")
+@reason(\"The configuration has every destruction wait for another person (keys.second_person).\")
+forbid (principal, action == Action::\"destroy\", resource) unless { context.approved };
+";
+    Document { name: "keys.second_person".to_owned(), text: text.to_owned() }
+}
+
 impl Grant {
     /// The same as Cedar says it. Its parts have no character that Cedar would read as anything else.
     pub(super) fn to_cedar(&self, index: usize) -> String {

@@ -32,8 +32,19 @@ fn ask(
 ) -> Result<Permit, Denied> {
     let (key, context) = (key.parse().unwrap(), context(pairs));
     let resource = if action.is_about_a_key() { Resource::Key(&key) } else { Resource::Server };
+    let context = Some(&context);
+    decide(policies, &request(caller, action, resource, context))
+}
+
+/// Without an approval and outside an emergency.
+fn request<'a>(
+    caller: &'a Caller,
+    action: Action,
+    resource: Resource<'a>,
+    context: Option<&'a Context>,
+) -> AccessRequest<'a> {
     let now = UnixSeconds(1_795_500_000);
-    decide(policies, &AccessRequest { caller, action, resource, context: Some(&context), now })
+    AccessRequest { caller, action, resource, context, approved: false, emergency: false, now }
 }
 
 fn orders_may_encrypt() -> Grant {
@@ -218,13 +229,29 @@ fn a_decision_about_time_is_remembered_for_its_second_alone() {
         load("permit (principal, action, resource) when { context.now < datetime(\"2026-11-24T06:00:00Z\") };").unwrap();
     let (caller, key) = (caller("a", &[], false), "k".parse().unwrap());
     let at = |now: u64| {
-        let resource = Resource::Key(&key);
         let now = UnixSeconds(now);
-        let request =
-            AccessRequest { caller: &caller, action: Action::Rotate, resource, context: None, now };
-        decide(&policies, &request).is_ok()
+        let asked = request(&caller, Action::Rotate, Resource::Key(&key), None);
+        decide(&policies, &AccessRequest { now, ..asked }).is_ok()
     };
     assert!(at(1_795_499_999) && !at(1_795_500_000) && at(1_795_499_999));
+}
+
+#[test]
+fn a_permit_says_whether_it_needs_an_approval() {
+    let everything = document("a.cedar", "permit (principal, action, resource);");
+    let policies = Policies::load(&[everything, second_person()], &[], &[]).unwrap();
+    let (caller, key) = (caller("a", &[], false), "k".parse().unwrap());
+    let asked = request(&caller, Action::Destroy, Resource::Key(&key), None);
+    // Twice, so that the second answers are remembered ones.
+    for _ in 0..2 {
+        let denied = decide(&policies, &asked).unwrap_err();
+        assert_eq!(&*denied.by()[0], "keys.second_person");
+        let permit = decide(&policies, &AccessRequest { approved: true, ..asked }).unwrap();
+        assert!(permit.needs_approval() && !permit.in_emergency());
+    }
+    let other = decide(&policies, &AccessRequest { action: Action::SetState, ..asked }).unwrap();
+    assert!(!other.needs_approval());
+    assert!(policies.reason("keys.second_person").unwrap().contains("another person"));
 }
 
 #[test]
@@ -243,6 +270,8 @@ const EVERYTHING: &str = "
 permit (principal in Role::\"r1\", action in [Action::\"encrypt\", Action::\"decrypt\"], resource in KeyGroup::\"g\");
 permit (principal, action == Action::\"decrypt\", resource) when { context.request has tenant && context.request.tenant == \"1\" };
 permit (principal, action == Action::\"destroy\", resource) when { context.mfa && context.transport == \"unix\" };
+permit (principal, action == Action::\"destroy\", resource) when { context.approved };
+permit (principal, action == Action::\"decrypt\", resource) when { context.emergency };
 permit (principal is Caller, action == Action::\"rotate\", resource) when { principal.kind == \"person\" };
 permit (principal, action == Action::\"read_status\", resource) when { context.now > datetime(\"1970-01-01T00:00:05Z\") };
 forbid (principal, action, resource) when { context has request.purpose && context.request.purpose == \"1\" };
@@ -253,13 +282,13 @@ proptest! {
     #[test]
     fn a_remembered_decision_is_the_one_that_cedar_makes(
         asks in prop::collection::vec(
-            (0..9_usize, 0..3_u8, 0..3_u8, any::<[bool; 3]>(), prop::collection::btree_map("(tenant|purpose|record)", "[01]", 0..3), 4..7_u64),
+            (0..Action::ALL.len(), 0..3_u8, 0..3_u8, any::<[bool; 5]>(), prop::collection::btree_map("(tenant|purpose|record)", "[01]", 0..3), 4..7_u64),
             1..60,
         )
     ) {
         let entities = document(ENTITIES_FILE, "[key_groups.g]\nkeys = [\"k2\"]\n[roles.r1]\nmembers = [\"c2\"]\nroles = [\"r0\"]");
         let policies = Policies::load(&[document("a.cedar", EVERYTHING), entities], &[], &[]).unwrap();
-        for (action, name, key, [mfa, unix, person], pairs, now) in asks {
+        for (action, name, key, [mfa, unix, person, approved, emergency], pairs, now) in asks {
             let kind = if person { CallerKind::Person } else { CallerKind::Peer };
             let roles = if unix { vec!["r0".parse().unwrap()] } else { Vec::new() };
             let identity = Identity::new(format!("c{name}").parse().unwrap(), kind, roles);
@@ -269,7 +298,9 @@ proptest! {
             let context = Context::new(pairs).unwrap();
             let action = Action::ALL[action];
             let resource = if action.is_about_a_key() { Resource::Key(&key) } else { Resource::Server };
-            let request = AccessRequest { caller: &caller, action, resource, context: Some(&context), now: UnixSeconds(now) };
+            let now = UnixSeconds(now);
+            let request =
+                AccessRequest { caller: &caller, action, resource, context: Some(&context), approved, emergency, now };
             prop_assert_eq!(decide(&policies, &request).is_ok(), policies.ask(&request, &[]).allowed);
         }
     }

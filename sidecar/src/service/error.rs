@@ -1,5 +1,6 @@
 //! Why an operation failed, in the terms of the service. `http/error.rs` alone turns it into a status.
 
+use crate::emergency::EmergencyError;
 use crate::envelope::{ContextError, NotOurs, OpenFailed, RandomUnavailable};
 use crate::keyring::KeyringError;
 use crate::limits::{Overloaded, RateLimited, TooManyItems};
@@ -30,6 +31,9 @@ pub enum Error {
     /// Too much is under way.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
+    /// The glass was not broken, or the emergency not ended.
+    #[error(transparent)]
+    Emergency(#[from] EmergencyError),
     /// The keyring did not do it.
     #[error(transparent)]
     Keyring(#[from] KeyringError),

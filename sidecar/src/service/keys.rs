@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{Error, Service};
 use crate::clock::Now;
-use crate::keyring::{Destruction, KeyringError, KeyringStatus, NewKey};
+use crate::keyring::{KeyringError, KeyringStatus, NewKey};
 use crate::limits::Amount;
 use crate::names::{KeyName, KeyVersion};
-use crate::policy::{Action, Caller, Permit, Policies};
+use crate::policy::{Action, Caller, Permit, Policies, Resource};
 use crate::store::{Approval, KeyRecord, StoreError, VersionState};
 
 /// The sidecar at one moment, as `/v1/status` shows it.
@@ -17,10 +17,21 @@ pub struct Status {
     pub now: Now,
     /// The policies that decide.
     pub policies: Arc<Policies>,
+    /// Callers who have broken the glass.
+    pub emergencies: usize,
     /// The keyring and what is below it.
     pub keyring: KeyringStatus,
     /// Whether the store answers and can be written.
     pub store: Result<(), StoreError>,
+}
+
+/// What became of a request to destroy a version.
+#[derive(Clone, Debug)]
+pub enum Destruction {
+    /// Another person must approve it first.
+    Waits(Approval),
+    /// It is under way or done: the key as it is now.
+    Ordered(KeyRecord),
 }
 
 impl Service {
@@ -55,7 +66,7 @@ impl Service {
         self.limits.admit(caller.name(), Amount::request())?;
         let now = self.now();
         let mut keys = self.keyring.list().await?;
-        keys.retain(|key| self.may(caller, Action::ReadKey, &key.name, now));
+        keys.retain(|key| self.may(caller, Action::ReadKey, &key.name, false, now));
         Ok(keys)
     }
 
@@ -88,7 +99,8 @@ impl Service {
         Ok(self.keyring.set_state(&permit, version, state, now).await?)
     }
 
-    /// Orders the destruction of a version, or has it wait for a second person.
+    /// Orders the destruction of a version where policy permits that to one person, and has it wait for another where
+    /// policy permits it only with an approval.
     ///
     /// # Errors
     /// [`Error`]; nothing has changed.
@@ -99,16 +111,26 @@ impl Service {
         version: KeyVersion,
         confirm: &str,
     ) -> Result<Destruction, Error> {
-        let (permit, now) = self.admit_key_action(caller, Action::Destroy, name)?;
+        self.limits.admit(caller.name(), Amount::request())?;
+        let now = self.now();
+        let alone = self.decide(caller, Action::Destroy, Resource::Key(name), None, false, now);
+        let permit = match alone {
+            Ok(_) => self.write_down(caller, Action::Destroy, Some(name), alone)?,
+            Err(_) => self.permit_if_approved(caller, Action::Destroy, name, now)?,
+        };
         if confirm != format!("{name}/{version}") {
             return Err(Error::Invalid(
                 "`confirm` must be NAME/N, the key and version that the path names",
             ));
         }
-        Ok(self.keyring.destroy(&permit, version, now).await?)
+        if permit.needs_approval() {
+            let waits = self.keyring.request_destruction(&permit, version, now).await?;
+            return Ok(Destruction::Waits(waits));
+        }
+        Ok(Destruction::Ordered(self.keyring.destroy(&permit, version, now).await?))
     }
 
-    /// Takes the destruction of a version back.
+    /// Takes the destruction of a version back. Who could ask for it, or approve it, can: that is the safe direction.
     ///
     /// # Errors
     /// [`Error`]; nothing has changed.
@@ -118,7 +140,9 @@ impl Service {
         name: &KeyName,
         version: KeyVersion,
     ) -> Result<KeyRecord, Error> {
-        let (permit, now) = self.admit_key_action(caller, Action::Destroy, name)?;
+        self.limits.admit(caller.name(), Amount::request())?;
+        let now = self.now();
+        let permit = self.permit_if_approved(caller, Action::Destroy, name, now)?;
         Ok(self.keyring.cancel_destruction(&permit, version, now).await?)
     }
 
@@ -130,7 +154,7 @@ impl Service {
         self.limits.admit(caller.name(), Amount::request())?;
         let now = self.now();
         let mut waiting = self.keyring.approvals(now).await?;
-        waiting.retain(|(_, name)| self.may(caller, Action::Destroy, name, now));
+        waiting.retain(|(_, name)| self.may(caller, Action::Destroy, name, true, now));
         Ok(waiting)
     }
 
@@ -143,7 +167,7 @@ impl Service {
         let waits = waiting.iter().find(|(approval, _)| approval.id == id);
         let (_, name) = waits.ok_or(KeyringError::NoSuchApproval)?;
         let now = self.now();
-        let permit = self.permit(caller, Action::Destroy, name, None, now)?;
+        let permit = self.permit_if_approved(caller, Action::Destroy, name, now)?;
         Ok(self.keyring.approve(&permit, id, now).await?)
     }
 
@@ -156,7 +180,13 @@ impl Service {
         let now = self.now();
         self.permit_server(caller, Action::ReadStatus, now)?;
         let store = self.keyring.check_store().await;
-        Ok(Status { now, policies: self.policies(), keyring: self.keyring.status(now), store })
+        Ok(Status {
+            now,
+            policies: self.policies(),
+            emergencies: self.emergencies.counts(now).active,
+            keyring: self.keyring.status(now),
+            store,
+        })
     }
 
     fn admit_key_action(
@@ -167,8 +197,7 @@ impl Service {
     ) -> Result<(Permit, Now), Error> {
         self.limits.admit(caller.name(), Amount::request())?;
         let now = self.now();
-        let permit = self.permit(caller, action, name, None, now)?;
-        self.limits.admit_key(name, Amount::request())?;
-        Ok((permit, now))
+        // Not held to the key's rate: whoever uses it up must not keep an operator from disabling it.
+        Ok((self.permit(caller, action, name, None, now)?, now))
     }
 }

@@ -124,3 +124,58 @@ async fn what_waits_survives_a_restart_and_ends_when_its_time_is_up() {
     late.assert_problem(404, "key_not_found");
     assert_eq!(destroy(&second).await.status, 202, "it can be asked for again");
 }
+
+/// Which destructions wait is for policies to say, and they can say it of some keys.
+const PATIENTS_WAIT: &str = "
+@id(\"two\")
+forbid (principal, action == Action::\"destroy\", resource == Key::\"patients\") unless { context.approved };
+@id(\"not-intern\")
+forbid (principal == Caller::\"intern\", action == Action::\"destroy\", resource);
+";
+
+async fn with_policy() -> Sidecar {
+    let builder = SidecarBuilder::new().key("demo").key("patients");
+    let folder = builder.folder().join("policies");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("two.cedar"), PATIENTS_WAIT).unwrap();
+    let section = format!("[policy]\nfolder = {:?}", folder.to_str().unwrap());
+    let builder = builder.config(&section).config("[keys]\ndestroy_delay = \"1h\"");
+    let builder = builder.caller("second", r#""destroy""#, r#""*""#);
+    let builder = builder.caller("intern", r#""destroy""#, r#""*""#);
+    builder.caller("reader", r#""read_key", "decrypt""#, r#""*""#).start().await
+}
+
+#[tokio::test]
+async fn policy_says_which_destructions_wait_for_another_person() {
+    let sidecar = with_policy().await;
+    let (first, second) = (sidecar.client(), sidecar.client_of("second"));
+    let (intern, reader) = (sidecar.client_of("intern"), sidecar.client_of("reader"));
+    assert_eq!(destroy(&first).await.status, 200, "the policy says nothing of demo");
+    let patients = "/v1/keys/patients/versions/1/destroy";
+    let body = json!({ "confirm": "patients/1" });
+    for stranger in [&intern, &reader] {
+        stranger.post_json(patients, &body).await.assert_problem(403, "forbidden");
+    }
+    let asked = first.post_json(patients, &body).await;
+    assert_eq!(asked.status, 202, "{}", String::from_utf8_lossy(&asked.body));
+    let id = asked.text("approval");
+    approve(&first, &id).await.assert_problem(403, "forbidden");
+    for stranger in [&intern, &reader] {
+        approve(stranger, &id).await.assert_problem(404, "key_not_found");
+        assert_eq!(waiting(stranger).await, [] as [Value; 0]);
+    }
+    let version = async || first.get("/v1/keys/patients").await.json()["versions"][0].clone();
+    assert_eq!(version().await["state"], "enabled", "it still waits");
+    assert_eq!(approve(&second, &id).await.status, 200);
+    assert!(version().await["destroy_at"].is_string());
+    // The safe direction: one person is enough, if it is one who could approve.
+    let cancel = async |client: &Client| {
+        client.send(client.request("POST", &format!("{patients}/cancel"))).await
+    };
+    cancel(&intern).await.assert_problem(403, "forbidden");
+    assert_eq!(cancel(&first).await.status, 200);
+    let again = first.post_json(patients, &body).await.text("approval");
+    sidecar.change_store("UPDATE approvals SET requested_at = 1, expires_at = 2").await;
+    approve(&second, &again).await.assert_problem(404, "key_not_found");
+    assert_eq!(version().await["destroy_at"], Value::Null, "what has expired is gone");
+}

@@ -2,10 +2,20 @@
 
 use super::*;
 use crate::clock::UnixSeconds;
+use crate::store::Approval;
 
-async fn destroy(world: &World, who: &str) -> Result<Destruction, KeyringError> {
+async fn destroy(world: &World, who: &str) -> Result<KeyRecord, KeyringError> {
     let permit = permit_of(who, Action::Destroy, "a");
     world.keyring.destroy(&permit, KeyVersion::FIRST, world.now()).await
+}
+
+async fn request(world: &World, who: &str) -> Result<Approval, KeyringError> {
+    let permit = permit_if_approved(who, "a");
+    world.keyring.request_destruction(&permit, KeyVersion::FIRST, world.now()).await
+}
+
+async fn approve(world: &World, who: &str, key: &str, id: &str) -> Result<KeyRecord, KeyringError> {
+    world.keyring.approve(&permit_if_approved(who, key), id, world.now()).await
 }
 
 async fn state(world: &World, key: &KeyRecord) -> VersionState {
@@ -17,7 +27,7 @@ async fn a_destruction_becomes_final_after_its_delay_and_not_before() {
     let world = World::new().await;
     let key = world.key("a").await;
     let with_key = world.arena.slots_used();
-    let Destruction::Ordered(ordered) = destroy(&world, "alice").await.unwrap() else { panic!() };
+    let ordered = destroy(&world, "alice").await.unwrap();
     assert!(ordered.versions[0].destroy_at.is_some());
     assert_eq!(world.arena.slots_used(), with_key - 1, "it is out of use at once");
     assert!(matches!(world.open(&key, 1).await, Err(KeyringError::VersionDisabled)));
@@ -41,7 +51,7 @@ async fn a_destruction_becomes_final_after_its_delay_and_not_before() {
 }
 
 async fn cancel(world: &World) -> Result<KeyRecord, KeyringError> {
-    let permit = permit_of("bob", Action::Destroy, "a");
+    let permit = permit_if_approved("bob", "a");
     world.keyring.cancel_destruction(&permit, KeyVersion::FIRST, world.now()).await
 }
 
@@ -120,41 +130,71 @@ async fn a_jump_of_the_wall_clock_moves_no_cache_bound() {
 
 #[tokio::test]
 async fn a_second_person_must_approve_and_cannot_be_the_first() {
-    let world = World::with(|settings| settings.second_person = true).await;
+    let world = World::new().await;
     let key = world.key("a").await;
     world.key("b").await;
-    let Destruction::Waits(approval) = destroy(&world, "alice").await.unwrap() else { panic!() };
+    let approval = request(&world, "alice").await.unwrap();
     assert!(world.open(&key, 1).await.is_ok(), "nothing has happened yet");
-    assert!(matches!(destroy(&world, "bob").await, Err(KeyringError::Conflict(_))));
-    let approve = async |who: &str, key: &str, id: &str| {
-        let permit = permit_of(who, Action::Destroy, key);
-        world.keyring.approve(&permit, id, world.now()).await
-    };
-    let same = approve("alice", "a", &approval.id).await;
+    assert!(matches!(request(&world, "bob").await, Err(KeyringError::Conflict(_))));
+    let same = approve(&world, "alice", "a", &approval.id).await;
     assert!(matches!(same, Err(KeyringError::SamePerson)), "{same:?}");
-    let unknown = approve("bob", "a", &"0".repeat(32)).await;
+    let unknown = approve(&world, "bob", "a", &"0".repeat(32)).await;
     assert!(matches!(unknown, Err(KeyringError::NoSuchApproval)), "{unknown:?}");
-    let other_key = approve("bob", "b", &approval.id).await;
+    let other_key = approve(&world, "bob", "b", &approval.id).await;
     assert!(matches!(other_key, Err(KeyringError::WrongPermit)), "{other_key:?}");
     let waiting = world.keyring.approvals(world.now()).await.unwrap();
     assert_eq!(waiting.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>(), ["a"]);
-    let approved = approve("bob", "a", &approval.id).await.unwrap();
+    let approved = approve(&world, "bob", "a", &approval.id).await.unwrap();
     assert!(approved.versions[0].destroy_at.is_some());
-    let again = approve("carol", "a", &approval.id).await;
+    let again = approve(&world, "carol", "a", &approval.id).await;
     assert!(matches!(again, Err(KeyringError::NoSuchApproval)), "{again:?}");
 }
 
 #[tokio::test]
-async fn an_approval_that_has_expired_is_worth_nothing_and_another_can_be_asked_for() {
-    let world = World::with(|settings| settings.second_person = true).await;
+async fn a_permit_that_needs_an_approval_destroys_nothing_at_once() {
+    let world = World::new().await;
     let key = world.key("a").await;
-    let Destruction::Waits(approval) = destroy(&world, "alice").await.unwrap() else { panic!() };
+    let (version, now) = (KeyVersion::FIRST, world.now());
+    let (alone, approved) =
+        (permit_of("bob", Action::Destroy, "a"), permit_if_approved("bob", "a"));
+    let at_once = world.keyring.destroy(&approved, version, now).await;
+    assert!(matches!(at_once, Err(KeyringError::WrongPermit)), "{at_once:?}");
+    // And the other way round: who may destroy alone was never asked whether they may approve.
+    let waits = world.keyring.request_destruction(&alone, version, now).await;
+    assert!(matches!(waits, Err(KeyringError::WrongPermit)), "{waits:?}");
+    let approval = request(&world, "alice").await.unwrap();
+    let given = world.keyring.approve(&alone, &approval.id, now).await;
+    assert!(matches!(given, Err(KeyringError::WrongPermit)), "{given:?}");
+    let cancelled = world.keyring.cancel_destruction(&alone, version, now).await;
+    assert!(matches!(cancelled, Err(KeyringError::WrongPermit)), "{cancelled:?}");
+    assert_eq!(state(&world, &key).await, VersionState::Enabled);
+}
+
+#[tokio::test]
+async fn an_approval_does_not_move_the_end_of_a_destruction_that_is_under_way() {
+    let world = World::new().await;
+    world.key("a").await;
+    let approval = request(&world, "alice").await.unwrap();
+    // Policies have changed in between: one person is enough now.
+    let ordered = destroy(&world, "bob").await.unwrap();
+    world.pass(HOUR).await;
+    let approved = approve(&world, "bob", "a", &approval.id).await;
+    assert!(matches!(approved, Err(KeyringError::Conflict(_))), "{approved:?}");
+    let show = permit(Action::ReadKey, "a");
+    let shown = world.keyring.show(&show, world.now()).await.unwrap();
+    assert_eq!(shown.versions[0].destroy_at, ordered.versions[0].destroy_at);
+}
+
+#[tokio::test]
+async fn an_approval_that_has_expired_is_worth_nothing_and_another_can_be_asked_for() {
+    let world = World::new().await;
+    let key = world.key("a").await;
+    let approval = request(&world, "alice").await.unwrap();
     world.pass(24 * HOUR).await;
-    let permit = permit_of("bob", Action::Destroy, "a");
-    let late = world.keyring.approve(&permit, &approval.id, world.now()).await;
+    let late = approve(&world, "bob", "a", &approval.id).await;
     assert!(matches!(late, Err(KeyringError::NoSuchApproval)), "{late:?}");
     assert_eq!(state(&world, &key).await, VersionState::Enabled);
-    assert!(matches!(destroy(&world, "bob").await, Ok(Destruction::Waits(_))));
+    assert!(request(&world, "bob").await.is_ok());
 }
 
 #[tokio::test]
@@ -176,9 +216,15 @@ async fn a_permit_is_good_for_its_action_and_key_alone() {
         assert_eq!(rotated.is_ok(), action == Action::Rotate);
         let set = world.keyring.set_state(&permit, KeyVersion::FIRST, VersionState::Enabled, now);
         assert_eq!(set.await.is_ok(), action == Action::SetState);
-        let cancelled = world.keyring.cancel_destruction(&permit, KeyVersion::FIRST, now).await;
-        let allowed = !matches!(cancelled, Err(KeyringError::WrongPermit));
-        assert_eq!(allowed, action == Action::Destroy);
+        let approved = permit_with("alice", action, "a", true);
+        for destroyed in [
+            world.keyring.cancel_destruction(&approved, KeyVersion::FIRST, now).await,
+            world.keyring.approve(&approved, "", now).await,
+            world.keyring.destroy(&permit, KeyVersion::new(9).unwrap(), now).await,
+        ] {
+            let allowed = !matches!(destroyed, Err(KeyringError::WrongPermit));
+            assert_eq!(allowed, action == Action::Destroy);
+        }
         let created = world.keyring.create(&permit, NewKey::default(), now).await;
         let allowed = !matches!(created, Err(KeyringError::WrongPermit));
         assert_eq!(allowed, action == Action::CreateKey);
