@@ -118,7 +118,7 @@ impl Emergencies {
     /// [`EmergencyError`]; nothing has begun.
     pub fn begin(
         &self,
-        permit: &Permit,
+        permit: &Permit<'_>,
         reason: &str,
         minutes: u32,
         now: Now,
@@ -195,7 +195,7 @@ impl Emergencies {
     }
 
     /// Writes down what a caller was permitted in an emergency. Of any other permit it takes no notice.
-    pub fn note(&self, permit: &Permit) {
+    pub fn note(&self, permit: &Permit<'_>) {
         if !permit.in_emergency() {
             return;
         }

@@ -2,8 +2,9 @@
 //!
 //! Depends on [`crate::policy::Permit`], [`crate::root`], [`crate::store`], [`crate::envelope`] for the
 //! derivation, and [`crate::clock`] for the type of time, which is always an argument. It never sees a
-//! plaintext or a context. Every function that gives or changes a key wants a [`Permit`] for that key and
-//! action: to skip the check is a compile error.
+//! plaintext, and looks into no context. Every function that gives or changes a key wants a [`Permit`] for that key
+//! and action, and a key lends itself to a message together with the context of its permit: to skip the check is a
+//! compile error.
 //!
 //! Invariants, each with the test that holds it (`keyring/tests.rs`):
 //! - one unwrap in flight per key version, whoever waits: `three_thousand_cold_requests_make_one_unwrap`;
@@ -47,6 +48,7 @@ use setbacks::Setbacks;
 use usage::{Meter, Meters};
 
 use crate::clock::Now;
+use crate::envelope::Context;
 use crate::names::{KeyId, KeyName, KeyRef, KeyVersion};
 use crate::policy::{Action, Permit};
 use crate::secret::{Arena, DataKey};
@@ -119,6 +121,11 @@ enum KeyLookup {
     Id(KeyId),
 }
 
+/// What a key seals for.
+const SEALS: &[Action] = &[Action::Encrypt, Action::Rewrap];
+/// What a key opens for.
+const OPENS: &[Action] = &[Action::Decrypt, Action::Rewrap];
+
 /// A data key that may seal, and what it belongs to.
 #[derive(Debug)]
 pub struct SealingKey {
@@ -136,10 +143,16 @@ pub struct OpeningKey {
 }
 
 impl SealingKey {
-    /// The key, for [`crate::envelope::seal`].
-    #[must_use]
-    pub fn data_key(&self) -> &DataKey {
-        &self.data_key
+    /// The key and the context for one message, for [`crate::envelope::seal`]. Each message has its own permit: one
+    /// for another key, another action or another context seals nothing.
+    ///
+    /// # Errors
+    /// [`KeyringError::WrongPermit`].
+    pub fn for_message<'a>(
+        &'a self,
+        permit: &Permit<'a>,
+    ) -> Result<(&'a DataKey, &'a Context), KeyringError> {
+        permitted_message(permit, SEALS, self.name()).map(|context| (&*self.data_key, context))
     }
 
     /// The name of the key.
@@ -156,10 +169,15 @@ impl SealingKey {
 }
 
 impl OpeningKey {
-    /// The key, for [`crate::envelope::open`].
-    #[must_use]
-    pub fn data_key(&self) -> &DataKey {
-        &self.data_key
+    /// The key and the context for one message, for [`crate::envelope::open`].
+    ///
+    /// # Errors
+    /// [`KeyringError::WrongPermit`].
+    pub fn for_message<'a>(
+        &'a self,
+        permit: &Permit<'a>,
+    ) -> Result<(&'a DataKey, &'a Context), KeyringError> {
+        permitted_message(permit, OPENS, self.name()).map(|context| (&*self.data_key, context))
     }
 
     /// The name of the key.
@@ -217,12 +235,12 @@ impl Keyring {
     /// the bound has passed.
     pub async fn sealing_key(
         &self,
-        permit: &Permit,
+        permit: &Permit<'_>,
         messages: u64,
         bytes: u64,
         now: Now,
     ) -> Result<SealingKey, KeyringError> {
-        let name = permitted_key(permit, &[Action::Encrypt, Action::Rewrap])?;
+        let name = permitted_key(permit, SEALS)?;
         let lookup = KeyLookup::Name(name.clone());
         // A rewrap is for the newest version and no other: who has one done may destroy the old one next.
         let mut another_may_do = permit.action() == Action::Encrypt;
@@ -304,11 +322,11 @@ impl Keyring {
     /// the bound has passed.
     pub async fn opening_key(
         &self,
-        permit: &Permit,
+        permit: &Permit<'_>,
         key_ref: KeyRef,
         now: Now,
     ) -> Result<OpeningKey, KeyringError> {
-        let name = permitted_key(permit, &[Action::Decrypt, Action::Rewrap])?;
+        let name = permitted_key(permit, OPENS)?;
         let key = self.key_with_version(key_ref, now).await?;
         if key.record.name != *name {
             return Err(KeyringError::WrongPermit);
@@ -357,9 +375,24 @@ impl Keyring {
 }
 
 /// The key that `permit` names, if it is for one of `actions`.
-fn permitted_key<'a>(permit: &'a Permit, actions: &[Action]) -> Result<&'a KeyName, KeyringError> {
+fn permitted_key<'a>(
+    permit: &'a Permit<'_>,
+    actions: &[Action],
+) -> Result<&'a KeyName, KeyringError> {
     match permit.key() {
         Some(name) if actions.contains(&permit.action()) => Ok(name),
+        _ => Err(KeyringError::WrongPermit),
+    }
+}
+
+/// The context that `permit` was given for, if it is for one of `actions` on `key`.
+fn permitted_message<'a>(
+    permit: &Permit<'a>,
+    actions: &[Action],
+    key: &KeyName,
+) -> Result<&'a Context, KeyringError> {
+    match permit.context() {
+        Some(context) if permitted_key(permit, actions)? == key => Ok(context),
         _ => Err(KeyringError::WrongPermit),
     }
 }

@@ -8,6 +8,18 @@
 //! let permit = keypod::policy::Permit { action: keypod::policy::Action::Encrypt };
 //! ```
 //!
+//! A permit lends the context that policy saw, and the key that it gives comes with that:
+//!
+//! ```compile_fail
+//! // Neither takes another context: there is no way to seal under one that policy has not permitted.
+//! fn seal_elsewhere(
+//!     permit: &mut keypod::policy::Permit<'static>,
+//!     other: &'static keypod::envelope::Context,
+//! ) {
+//!     permit.context = Some(other);
+//! }
+//! ```
+//!
 //! The rules are Cedar policies: files of the operator, packs that are built in, and what the configuration says in
 //! short (the grants of `[[callers]]`, `keys.second_person`), which is translated. A set is validated whole before it decides anything.
 
@@ -136,7 +148,7 @@ pub enum Resource<'a> {
 
 /// One question: may this caller do this to that, in this context, now?
 #[derive(Clone, Copy, Debug)]
-pub struct AccessRequest<'a> {
+pub struct AccessRequest<'a, 'c> {
     /// Who asks.
     pub caller: &'a Caller,
     /// For what.
@@ -144,7 +156,7 @@ pub struct AccessRequest<'a> {
     /// To what.
     pub resource: Resource<'a>,
     /// The request's own encryption context, where it has one.
-    pub context: Option<&'a Context>,
+    pub context: Option<&'c Context>,
     /// Whether another person has approved this very request, or would have to.
     pub approved: bool,
     /// Whether the caller has broken the glass and that has not ended.
@@ -153,18 +165,19 @@ pub struct AccessRequest<'a> {
     pub now: UnixSeconds,
 }
 
-/// Proof that [`decide`] allowed this caller this action on this key. Only `decide` makes one.
+/// Proof that [`decide`] allowed this caller this action on this key in this context. Only `decide` makes one.
 #[derive(Debug)]
-pub struct Permit {
+pub struct Permit<'c> {
     caller: CallerName,
     action: Action,
     key: Option<KeyName>,
+    context: Option<&'c Context>,
     approved: bool,
     emergency: bool,
     by: Arc<[Arc<str>]>,
 }
 
-impl Permit {
+impl<'c> Permit<'c> {
     /// Who may.
     #[must_use]
     pub fn caller(&self) -> &CallerName {
@@ -181,6 +194,13 @@ impl Permit {
     #[must_use]
     pub fn key(&self) -> Option<&KeyName> {
         self.key.as_ref()
+    }
+
+    /// In which encryption context: the one that policy saw, and no other can be put in its place. `None` for what is
+    /// not about a message.
+    #[must_use]
+    pub fn context(&self) -> Option<&'c Context> {
+        self.context
     }
 
     /// Whether it holds only if another person approves: policy was asked as if one had.
@@ -256,7 +276,10 @@ impl fmt::Display for KeyPattern {
 ///
 /// # Errors
 /// [`Denied`], with the policies that forbid it.
-pub fn decide(policies: &Policies, request: &AccessRequest<'_>) -> Result<Permit, Denied> {
+pub fn decide<'c>(
+    policies: &Policies,
+    request: &AccessRequest<'_, 'c>,
+) -> Result<Permit<'c>, Denied> {
     let decision = policies.decide(request);
     let by = Arc::clone(&decision.by);
     if !decision.allowed {
@@ -267,8 +290,8 @@ pub fn decide(policies: &Policies, request: &AccessRequest<'_>) -> Result<Permit
         Resource::Server => None,
     };
     let caller = request.caller.name().clone();
-    let AccessRequest { action, approved, emergency, .. } = *request;
-    Ok(Permit { caller, action, key, approved, emergency, by })
+    let AccessRequest { action, context, approved, emergency, .. } = *request;
+    Ok(Permit { caller, action, key, context, approved, emergency, by })
 }
 
 #[cfg(test)]

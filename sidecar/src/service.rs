@@ -1,8 +1,8 @@
 //! The operations: each file below this one holds one, with all its control flow.
 //!
 //! Depends on [`crate::limits`], [`crate::policy`], [`crate::emergency`], [`crate::keyring`] and
-//! [`crate::envelope`]; knows nothing of HTTP. An operation reads as one sentence: limits admit it, policy permits it, the keyring gives the key, the
-//! envelope seals or opens. What each step gives is what the next one wants, so none can be left out.
+//! [`crate::envelope`]; knows nothing of HTTP. An operation reads as one sentence: limits admit it, policy permits
+//! it, the keyring gives the key, the envelope seals or opens. What each step gives is what the next one wants, so none can be left out.
 
 mod batch;
 mod decrypt;
@@ -92,14 +92,14 @@ impl Service {
     }
 
     /// Asks policy about an action on a key; a denial goes to the log.
-    fn permit(
+    fn permit<'a>(
         &self,
         caller: &Caller,
         action: Action,
         key: &KeyName,
-        context: Option<&Context>,
+        context: Option<&'a Context>,
         now: Now,
-    ) -> Result<Permit, Error> {
+    ) -> Result<Permit<'a>, Error> {
         self.permit_as(caller, action, key, context, false, now)
     }
 
@@ -110,37 +110,42 @@ impl Service {
         action: Action,
         key: &KeyName,
         now: Now,
-    ) -> Result<Permit, Error> {
+    ) -> Result<Permit<'static>, Error> {
         self.permit_as(caller, action, key, None, true, now)
     }
 
-    fn permit_as(
+    fn permit_as<'a>(
         &self,
         caller: &Caller,
         action: Action,
         key: &KeyName,
-        context: Option<&Context>,
+        context: Option<&'a Context>,
         approved: bool,
         now: Now,
-    ) -> Result<Permit, Error> {
+    ) -> Result<Permit<'a>, Error> {
         let decided = self.decide(caller, action, Resource::Key(key), context, approved, now);
         self.write_down(caller, action, Some(key), decided)
     }
 
     /// Asks policy about an action on the sidecar itself; a denial goes to the log.
-    fn permit_server(&self, caller: &Caller, action: Action, now: Now) -> Result<Permit, Error> {
+    fn permit_server(
+        &self,
+        caller: &Caller,
+        action: Action,
+        now: Now,
+    ) -> Result<Permit<'static>, Error> {
         let decided = self.decide(caller, action, Resource::Server, None, false, now);
         self.write_down(caller, action, None, decided)
     }
 
     /// Writes down what was denied, and what was permitted in an emergency.
-    fn write_down(
+    fn write_down<'a>(
         &self,
         caller: &Caller,
         action: Action,
         key: Option<&KeyName>,
-        decided: Result<Permit, Denied>,
-    ) -> Result<Permit, Error> {
+        decided: Result<Permit<'a>, Denied>,
+    ) -> Result<Permit<'a>, Error> {
         decided.inspect(|permit| self.emergencies.note(permit)).map_err(|denied| {
             let (caller, action) = (caller.name(), action.as_str());
             let key = key.map(tracing::field::display);
@@ -162,33 +167,33 @@ impl Service {
     }
 
     /// What policy says. Nothing is written down.
-    fn decide(
+    fn decide<'a>(
         &self,
         caller: &Caller,
         action: Action,
         resource: Resource<'_>,
-        context: Option<&Context>,
+        context: Option<&'a Context>,
         approved: bool,
         now: Now,
-    ) -> Result<Permit, Denied> {
+    ) -> Result<Permit<'a>, Denied> {
         let (emergency, now) = (self.emergencies.covers(caller.name(), now), now.wall);
         let request = AccessRequest { caller, action, resource, context, approved, emergency, now };
         policy::decide(&self.policies.load(), &request)
     }
 
-    /// The key that opens what `header` names, permitted for `action`, and for which the key's rate admits `amount`.
+    /// The key that opens what `header` names, and the permit for `action`; the key's rate admits `amount`.
     ///
     /// A key or version that this store never had is answered as any ciphertext that does not open: a header is
     /// the caller's bytes until its commitment is checked.
-    async fn opening_key(
+    async fn opening_key<'a>(
         &self,
         caller: &Caller,
         action: Action,
-        context: &Context,
+        context: &'a Context,
         header: &Header,
         amount: Amount,
         now: Now,
-    ) -> Result<OpeningKey, Error> {
+    ) -> Result<(OpeningKey, Permit<'a>), Error> {
         let key_ref: KeyRef = header.key();
         let Some(name) = self.keyring.key_name(key_ref.id, now).await? else {
             return Err(Error::DecryptionFailed);
@@ -197,7 +202,7 @@ impl Service {
         self.limits.admit_key(&name, amount)?;
         match self.keyring.opening_key(&permit, key_ref, now).await {
             Err(KeyringError::NoSuchVersion) => Err(Error::DecryptionFailed),
-            other => Ok(other?),
+            other => Ok((other?, permit)),
         }
     }
 }

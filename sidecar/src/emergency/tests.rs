@@ -32,7 +32,7 @@ impl World {
     }
 
     /// As any permit: from `policy::decide`.
-    fn permit(&self, caller: &str, action: Action) -> Permit {
+    fn permit(&self, caller: &str, action: Action) -> Permit<'static> {
         let identity = Identity::new(name(caller), CallerKind::Person, Vec::new());
         let caller = Caller { identity: identity.into(), transport: Transport::Tcp, mfa: true };
         let key = "a".parse().unwrap();

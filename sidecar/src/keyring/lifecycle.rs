@@ -33,7 +33,7 @@ impl Keyring {
     /// [`KeyringError::KeyExists`], or store or root cannot be reached.
     pub async fn create(
         &self,
-        permit: &Permit,
+        permit: &Permit<'_>,
         new: NewKey,
         now: Now,
     ) -> Result<KeyRecord, KeyringError> {
@@ -72,7 +72,7 @@ impl Keyring {
     ///
     /// # Errors
     /// [`KeyringError::NoSuchKey`], or the store cannot be reached.
-    pub async fn show(&self, permit: &Permit, now: Now) -> Result<KeyRecord, KeyringError> {
+    pub async fn show(&self, permit: &Permit<'_>, now: Now) -> Result<KeyRecord, KeyringError> {
         let name = permitted_key(permit, &[Action::ReadKey])?;
         let key = self.key_after_change(&KeyLookup::Name(name.clone()), now).await?;
         Ok(key.record.clone())
@@ -93,7 +93,7 @@ impl Keyring {
     /// the store cannot be reached.
     pub async fn set_state(
         &self,
-        permit: &Permit,
+        permit: &Permit<'_>,
         version: KeyVersion,
         state: VersionState,
         now: Now,
@@ -116,7 +116,7 @@ impl Keyring {
     /// reached.
     pub async fn destroy(
         &self,
-        permit: &Permit,
+        permit: &Permit<'_>,
         version: KeyVersion,
         now: Now,
     ) -> Result<KeyRecord, KeyringError> {
@@ -132,7 +132,7 @@ impl Keyring {
     /// the store cannot be reached.
     pub async fn request_destruction(
         &self,
-        permit: &Permit,
+        permit: &Permit<'_>,
         version: KeyVersion,
         now: Now,
     ) -> Result<Approval, KeyringError> {
@@ -161,7 +161,7 @@ impl Keyring {
     /// [`KeyringError::Conflict`] if none is under way, [`KeyringError::VersionDestroyed`] if it is too late.
     pub async fn cancel_destruction(
         &self,
-        permit: &Permit,
+        permit: &Permit<'_>,
         version: KeyVersion,
         now: Now,
     ) -> Result<KeyRecord, KeyringError> {
@@ -194,7 +194,7 @@ impl Keyring {
     /// [`Keyring::request_destruction`].
     pub async fn approve(
         &self,
-        permit: &Permit,
+        permit: &Permit<'_>,
         id: &str,
         now: Now,
     ) -> Result<KeyRecord, KeyringError> {
@@ -284,7 +284,10 @@ impl Keyring {
 }
 
 /// The key that `permit` is for, if it is a permit to destroy that needs an approval, or needs none, as it must be here.
-fn permitted_destruction(permit: &Permit, with_approval: bool) -> Result<&KeyName, KeyringError> {
+fn permitted_destruction<'a>(
+    permit: &'a Permit<'_>,
+    with_approval: bool,
+) -> Result<&'a KeyName, KeyringError> {
     if permit.needs_approval() != with_approval {
         return Err(KeyringError::WrongPermit);
     }

@@ -29,7 +29,7 @@ impl Keyring {
     ///
     /// # Errors
     /// [`KeyringError`]: no such key, or store or root cannot be reached.
-    pub async fn rotate(&self, permit: &Permit, now: Now) -> Result<KeyRecord, KeyringError> {
+    pub async fn rotate(&self, permit: &Permit<'_>, now: Now) -> Result<KeyRecord, KeyringError> {
         let name = permitted_key(permit, &[Action::Rotate])?;
         let lookup = KeyLookup::Name(name.clone());
         let current = self.look_up(lookup.clone(), now.monotonic, now).await?;

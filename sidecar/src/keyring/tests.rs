@@ -139,21 +139,27 @@ fn beside(
     (arena, keyring)
 }
 
-fn permit(action: Action, key: &str) -> Permit {
+/// The context of the messages here.
+fn no_context() -> &'static Context {
+    static NONE: OnceLock<Context> = OnceLock::new();
+    NONE.get_or_init(Context::default)
+}
+
+fn permit(action: Action, key: &str) -> Permit<'static> {
     permit_of("alice", action, key)
 }
 
 /// As any permit: from `policy::decide`.
-fn permit_of(caller: &str, action: Action, key: &str) -> Permit {
+fn permit_of(caller: &str, action: Action, key: &str) -> Permit<'static> {
     permit_with(caller, action, key, false)
 }
 
 /// The same, as if another person had approved.
-fn permit_if_approved(caller: &str, key: &str) -> Permit {
+fn permit_if_approved(caller: &str, key: &str) -> Permit<'static> {
     permit_with(caller, Action::Destroy, key, true)
 }
 
-fn permit_with(caller: &str, action: Action, key: &str, approved: bool) -> Permit {
+fn permit_with(caller: &str, action: Action, key: &str, approved: bool) -> Permit<'static> {
     let grant = Grant {
         caller: caller.parse().unwrap(),
         actions: vec![action],
@@ -167,7 +173,8 @@ fn permit_with(caller: &str, action: Action, key: &str, approved: bool) -> Permi
         caller: &caller,
         action,
         resource: Resource::Key(&key),
-        context: None,
+        context: matches!(action, Action::Encrypt | Action::Decrypt | Action::Rewrap)
+            .then(no_context),
         approved,
         emergency: false,
         now: crate::clock::UnixSeconds(0),
@@ -191,4 +198,25 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         }
     });
     assert!(waited.await.is_ok(), "waited in vain until {what}");
+}
+
+#[tokio::test]
+async fn a_key_lends_itself_to_a_message_of_its_own_permit_and_to_no_other() {
+    let world = World::new().await;
+    let key = world.key("a").await;
+    let (sealing, opening) = (world.seal("a").await.unwrap(), world.open(&key, 1).await.unwrap());
+    for action in Action::ALL {
+        for name in ["a", "b"] {
+            let permit = permit(action, name);
+            let (seals, opens) = (sealing.for_message(&permit), opening.for_message(&permit));
+            let is = |actions: [Action; 2]| name == "a" && actions.contains(&action);
+            assert_eq!(seals.is_ok(), is([Action::Encrypt, Action::Rewrap]), "{action:?} {name}");
+            assert_eq!(opens.is_ok(), is([Action::Decrypt, Action::Rewrap]), "{action:?} {name}");
+            if let Ok((_, context)) = seals {
+                assert!(std::ptr::eq(context, no_context()), "the permit's own, and no copy");
+            }
+        }
+    }
+    let without_context = permit_if_approved("alice", "a");
+    assert!(matches!(sealing.for_message(&without_context), Err(KeyringError::WrongPermit)));
 }

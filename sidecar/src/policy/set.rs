@@ -191,12 +191,12 @@ impl Policies {
     }
 
     /// The remembered decision about `request`, or a new one.
-    pub(super) fn decide(&self, request: &AccessRequest<'_>) -> Arc<Decision> {
+    pub(super) fn decide(&self, request: &AccessRequest<'_, '_>) -> Arc<Decision> {
         self.memo.get_or_decide(|key| self.write_key(key, request), || self.ask(request, &[]))
     }
 
     /// Everything that a decision of this set depends on.
-    fn write_key(&self, key: &mut Vec<u8>, request: &AccessRequest<'_>) {
+    fn write_key(&self, key: &mut Vec<u8>, request: &AccessRequest<'_, '_>) {
         let identity = &request.caller.identity;
         key.push(request.action as u8);
         key.push(request.caller.transport as u8);
@@ -225,7 +225,7 @@ impl Policies {
     }
 
     /// Has Cedar decide. A policy that cannot be evaluated denies: skipped, it could be a `forbid`.
-    pub(super) fn ask(&self, request: &AccessRequest<'_>, key_groups: &[String]) -> Decision {
+    pub(super) fn ask(&self, request: &AccessRequest<'_, '_>, key_groups: &[String]) -> Decision {
         let Some((query, entities)) = self.query(request, key_groups) else {
             return Decision { allowed: false, by: Arc::new([]) };
         };
@@ -246,7 +246,7 @@ impl Policies {
     /// What Cedar is asked; the key is taken to be in `key_groups` too.
     fn query(
         &self,
-        request: &AccessRequest<'_>,
+        request: &AccessRequest<'_, '_>,
         key_groups: &[String],
     ) -> Option<(Request, CedarEntities)> {
         let types = &self.types;
@@ -281,7 +281,7 @@ impl Policies {
 }
 
 /// What a decision may look at beside who, what and which key.
-fn circumstances(request: &AccessRequest<'_>) -> Option<CedarContext> {
+fn circumstances(request: &AccessRequest<'_, '_>) -> Option<CedarContext> {
     let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
     let pairs = request.context.into_iter().flat_map(crate::envelope::Context::pairs);
     let own = pairs.map(|(name, value)| (name.to_owned(), text(value)));

@@ -29,20 +29,20 @@ fn ask(
     action: Action,
     key: &str,
     pairs: &[(&str, &str)],
-) -> Result<Permit, Denied> {
-    let (key, context) = (key.parse().unwrap(), context(pairs));
+) -> Result<Permit<'static>, Denied> {
+    // A permit lends the context: in a test it may stay for ever.
+    let (key, context) = (key.parse().unwrap(), Box::leak(Box::new(context(pairs))));
     let resource = if action.is_about_a_key() { Resource::Key(&key) } else { Resource::Server };
-    let context = Some(&context);
-    decide(policies, &request(caller, action, resource, context))
+    decide(policies, &request(caller, action, resource, Some(context)))
 }
 
 /// Without an approval and outside an emergency.
-fn request<'a>(
+fn request<'a, 'c>(
     caller: &'a Caller,
     action: Action,
     resource: Resource<'a>,
-    context: Option<&'a Context>,
-) -> AccessRequest<'a> {
+    context: Option<&'c Context>,
+) -> AccessRequest<'a, 'c> {
     let now = UnixSeconds(1_795_500_000);
     AccessRequest { caller, action, resource, context, approved: false, emergency: false, now }
 }

@@ -52,35 +52,37 @@ impl Service {
     ) -> Result<Vec<Result<Sealed, Error>>, Error> {
         self.admit_batch(caller, &items, |item| item.buffer.plaintext_len())?;
         let now = self.now();
-        let mut permit: Option<Permit> = None;
-        let (mut amount, mut denied) = (Amount::default(), false);
-        let mut checked = Vec::with_capacity(items.len());
-        for item in items {
-            let permitted = item.and_then(|item| {
-                let given = self.permit(caller, Action::Encrypt, key, Some(&item.context), now);
-                permit = Some(given.inspect_err(|_| denied = true)?);
+        let split = |item: Result<EncryptItem, Error>| match item {
+            Ok(EncryptItem { buffer, context }) => (context, Ok(buffer)),
+            Err(error) => (Context::default(), Err(error)),
+        };
+        let (contexts, buffers): (Vec<_>, Vec<_>) = items.into_iter().map(split).unzip();
+        let mut amount = Amount::default();
+        let mut permitted = Vec::with_capacity(buffers.len());
+        for (context, buffer) in contexts.iter().zip(buffers) {
+            permitted.push(buffer.and_then(|buffer| {
+                let permit = self.permit(caller, Action::Encrypt, key, Some(context), now)?;
                 amount.requests += 1;
-                amount.bytes += item.buffer.plaintext_len();
-                Ok(item)
-            });
-            checked.push(permitted);
+                amount.bytes += buffer.plaintext_len();
+                Ok((permit, buffer))
+            }));
         }
-        let Some(permit) = permit else {
-            if !denied {
-                // Nothing was asked of policy yet: an empty batch, or one of broken items alone.
-                self.permit(caller, Action::Encrypt, key, None, now)?;
-                return Ok(keep_errors(checked));
+        let Some((permit, _)) = permitted.iter().flatten().next() else {
+            if permitted.iter().any(|item| matches!(item, Err(Error::Forbidden))) {
+                return Err(Error::Forbidden);
             }
-            return Err(Error::Forbidden);
+            // Nothing was asked of policy yet: an empty batch, or one of broken items alone.
+            self.permit(caller, Action::Encrypt, key, None, now)?;
+            return Ok(permitted.into_iter().filter_map(Result::err).map(Err).collect());
         };
         self.limits.admit_key(key, amount)?;
         let (messages, bytes) = (amount.requests as u64, amount.bytes as u64);
-        let sealing = self.keyring.sealing_key(&permit, messages, bytes, now).await?;
-        let seal = |item: EncryptItem| {
-            let ciphertext = envelope::seal(sealing.data_key(), &item.context, item.buffer)?;
-            Ok(Sealed::by(&sealing, ciphertext))
+        let sealing = self.keyring.sealing_key(permit, messages, bytes, now).await?;
+        let seal = |(permit, buffer): (Permit<'_>, SealBuffer)| {
+            let (data_key, context) = sealing.for_message(&permit)?;
+            Ok(Sealed::by(&sealing, envelope::seal(data_key, context, buffer)?))
         };
-        Ok(checked.into_iter().map(|item| item.and_then(seal)).collect())
+        Ok(permitted.into_iter().map(|item| item.and_then(seal)).collect())
     }
 
     /// Opens every item.
@@ -139,9 +141,4 @@ impl Service {
         let bytes = items.iter().flatten().map(bytes_of).sum();
         Ok(self.limits.admit(caller.name(), Amount { requests: items.len(), bytes })?)
     }
-}
-
-/// The errors of items none of which was permitted.
-fn keep_errors(items: Vec<Result<EncryptItem, Error>>) -> Vec<Result<Sealed, Error>> {
-    items.into_iter().filter_map(Result::err).map(Err).collect()
 }

@@ -47,8 +47,10 @@ impl Service {
     ) -> Result<Opened, Error> {
         let header = Header::parse(buffer.as_bytes())?;
         let amount = Amount::one(buffer.as_bytes().len());
-        let opening = self.opening_key(caller, action, context, &header, amount, now).await?;
-        let plaintext = envelope::open(opening.data_key(), context, &header, buffer)?;
+        let (opening, permit) =
+            self.opening_key(caller, action, context, &header, amount, now).await?;
+        let (data_key, context) = opening.for_message(&permit)?;
+        let plaintext = envelope::open(data_key, context, &header, buffer)?;
         Ok(Opened {
             plaintext,
             key: opening.name().clone(),

@@ -44,7 +44,8 @@ impl Service {
         self.limits.admit_key(key, amount)?;
         let bytes = amount.bytes as u64;
         let sealing = self.keyring.sealing_key(&permit, 1, bytes, now).await?;
-        let ciphertext = envelope::seal(sealing.data_key(), context, buffer)?;
+        let (data_key, context) = sealing.for_message(&permit)?;
+        let ciphertext = envelope::seal(data_key, context, buffer)?;
         Ok(Sealed::by(&sealing, ciphertext))
     }
 }

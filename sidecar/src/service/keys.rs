@@ -194,7 +194,7 @@ impl Service {
         caller: &Caller,
         action: Action,
         name: &KeyName,
-    ) -> Result<(Permit, Now), Error> {
+    ) -> Result<(Permit<'static>, Now), Error> {
         self.limits.admit(caller.name(), Amount::request())?;
         let now = self.now();
         // Not held to the key's rate: whoever uses it up must not keep an operator from disabling it.

@@ -42,7 +42,8 @@ impl Service {
         let sealing = self.keyring.sealing_key(&permit, 1, bytes, now).await?;
         let buffer = SealBuffer::copied_from(opened.plaintext.expose_bytes());
         drop(opened);
-        let ciphertext = envelope::seal(sealing.data_key(), context, buffer)?;
+        let (data_key, context) = sealing.for_message(&permit)?;
+        let ciphertext = envelope::seal(data_key, context, buffer)?;
         Ok(Sealed::by(&sealing, ciphertext))
     }
 }

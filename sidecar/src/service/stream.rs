@@ -106,7 +106,8 @@ impl Service {
         }
         let pace = self.limits.pace(caller.name(), key);
         let key = self.keyring.sealing_key(&permit, 1, 0, now).await?;
-        let sealer = SegmentSealer::new(key.data_key(), context)?;
+        let (data_key, context) = key.for_message(&permit)?;
+        let sealer = SegmentSealer::new(data_key, context)?;
         let (keyring, clock) = (self.keyring.clone(), Arc::clone(&self.clock));
         Ok(SealingStream { key, sealer, pace, keyring, clock })
     }
@@ -119,8 +120,9 @@ impl Service {
         header: &Header,
     ) -> Result<OpeningStream, Error> {
         let (amount, now) = (Amount::request(), self.now());
-        let key = self.opening_key(caller, action, context, header, amount, now).await?;
-        let opener = SegmentOpener::new(key.data_key(), context, header)?;
+        let (key, permit) = self.opening_key(caller, action, context, header, amount, now).await?;
+        let (data_key, context) = key.for_message(&permit)?;
+        let opener = SegmentOpener::new(data_key, context, header)?;
         let pace = self.limits.pace(caller.name(), key.name());
         let (keyring, clock) = (self.keyring.clone(), Arc::clone(&self.clock));
         Ok(OpeningStream { key, opener, pace, keyring, clock })
