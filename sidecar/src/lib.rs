@@ -18,6 +18,7 @@ pub mod config;
 pub mod envelope;
 pub mod error_chain;
 pub mod http;
+pub mod identity;
 pub mod keyring;
 pub mod limits;
 pub mod names;

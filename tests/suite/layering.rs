@@ -19,14 +19,18 @@ const ARROWS: &[(&str, &str)] = &[
     ("store", "names secret clock"),
     ("policy", "names clock envelope"),
     ("limits", "names"),
-    ("config", "names policy secret root store"),
+    ("identity", "names clock error_chain secret policy root"),
+    ("config", "names policy secret root store identity"),
     ("keyring", "names secret clock error_chain policy envelope root store"),
     ("service", "names secret clock policy limits envelope keyring store"),
     // It turns errors of every layer below into statuses, and shows their rows.
-    ("http", "names secret error_chain policy limits envelope keyring root store service"),
+    (
+        "http",
+        "names secret clock error_chain policy identity limits envelope keyring root store service",
+    ),
     (
         "app",
-        "names secret clock error_chain policy limits keyring root store service http config telemetry",
+        "names secret clock error_chain policy identity limits keyring root store service http config telemetry",
     ),
     ("cli", "names clock policy keyring root service http config app process"),
     ("main", "cli"),

@@ -1,5 +1,6 @@
 //! The configuration as written, and what makes its values valid.
 
+mod identity;
 mod root;
 mod store;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use identity::RawIdentity;
 use root::RawRoot;
 use store::RawStore;
 
@@ -41,6 +43,8 @@ pub(super) struct RawConfig {
     log: LogSettings,
     #[serde(default)]
     policy: PolicySettings,
+    #[serde(default)]
+    identity: RawIdentity,
     #[serde(default)]
     callers: Vec<RawCaller>,
 }
@@ -133,6 +137,7 @@ impl RawConfig {
             limits: self.limits,
             log: self.log,
             policy: check_policy(self.policy)?,
+            identity: self.identity.check()?,
             callers: self
                 .callers
                 .into_iter()

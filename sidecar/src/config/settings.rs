@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::identity::IdentitySettings;
 use crate::names::{KeyName, RootName};
 use crate::policy::Grant;
 use crate::root::aws_kms::AwsKmsSettings;
@@ -34,6 +35,8 @@ pub struct Config {
     pub log: LogSettings,
     /// The policies.
     pub policy: PolicySettings,
+    /// Whose signed tokens are taken.
+    pub identity: IdentitySettings,
     /// Who may call.
     pub callers: Vec<CallerSettings>,
 }
