@@ -98,42 +98,52 @@ impl Issuers {
     /// Who the token `text` is for; `digest` is its SHA-256. Nothing is told about one that is not taken, but to the
     /// debug log.
     pub async fn authenticate(&self, text: &str, digest: [u8; 32], now: Now) -> Option<Proven> {
-        if let Some(known) = self.remembered.get(&digest, now, |place| self.generation(place, now))
-        {
-            if let Some(provider) = self.providers.get(known.provider) {
-                provider.counts.remembered.fetch_add(1, Ordering::Relaxed);
-            }
-            return Some(known.proven.clone());
+        if let Some(proven) = self.recall(&digest, now) {
+            return Some(proven);
         }
-        let token = match Token::parse(text) {
-            Ok(token) => token,
-            Err(refusal) => return self.refuse(None, refusal),
-        };
+        match self.judge(text, digest, now).await {
+            Ok(proven) => Some(proven),
+            Err((provider, refusal)) => {
+                let counted = provider.map_or(&self.strangers, |provider| &provider.counts.refused);
+                counted.fetch_add(1, Ordering::Relaxed);
+                let provider = provider.map_or("none", |provider| provider.name.as_str());
+                tracing::debug!(provider, reason = refusal.as_str(), "a signed token was refused");
+                None
+            }
+        }
+    }
+
+    fn recall(&self, digest: &[u8; 32], now: Now) -> Option<Proven> {
+        let known = self.remembered.get(digest, now, |place| self.generation(place, now))?;
+        if let Some(provider) = self.providers.get(known.provider) {
+            provider.counts.remembered.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(known.proven.clone())
+    }
+
+    /// Looks at the whole of a token that is not remembered, and remembers it. Or why not, and whose it claims to be.
+    async fn judge(
+        &self,
+        text: &str,
+        digest: [u8; 32],
+        now: Now,
+    ) -> Result<Proven, (Option<&Provider>, Refusal)> {
+        let token = Token::parse(text).map_err(|refusal| (None, refusal))?;
         let mut providers = self.providers.iter().enumerate();
         let found = providers.find(|(_, provider)| provider.issuer == token.claims.iss);
-        let Some((place, provider)) = found else { return self.refuse(None, Refusal::Issuer) };
-        let checked = match provider.check(text, &token, now).await {
-            Ok(checked) => checked,
-            Err(refusal) => return self.refuse(Some(provider), refusal),
-        };
+        let (place, provider) = found.ok_or((None, Refusal::Issuer))?;
+        let checked = provider.check(text, &token, now).await;
+        let checked = checked.map_err(|refusal| (Some(provider), refusal))?;
         provider.counts.checked.fetch_add(1, Ordering::Relaxed);
         let proven = checked.proven.clone();
         let (generation, until, deadline) = (checked.generation, checked.until, checked.deadline);
         let known = Known { proven: checked.proven, provider: place, generation, until, deadline };
         self.remembered.remember(digest, known);
-        Some(proven)
+        Ok(proven)
     }
 
     fn generation(&self, place: usize, now: Now) -> Option<u64> {
         self.providers.get(place)?.generation(now)
-    }
-
-    fn refuse(&self, provider: Option<&Provider>, refusal: Refusal) -> Option<Proven> {
-        let counted = provider.map_or(&self.strangers, |provider| &provider.counts.refused);
-        counted.fetch_add(1, Ordering::Relaxed);
-        let provider = provider.map_or("none", |provider| provider.name.as_str());
-        tracing::debug!(provider, reason = refusal.as_str(), "a signed token was refused");
-        None
     }
 
     /// Asks issuers for their keys where it is time to. Called at start and then on a timer; each is asked beside the
