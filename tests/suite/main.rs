@@ -29,3 +29,4 @@ mod records;
 mod roots;
 mod shared;
 mod streams;
+mod tokens;

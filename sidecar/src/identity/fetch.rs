@@ -50,7 +50,8 @@ impl Fetcher {
         &self.endpoint.address
     }
 
-    /// What is at `address`, in full.
+    /// What is at `address`, in full. Whatever its type: a JWKS is `application/jwk-set+json` to Kubernetes, which
+    /// refuses who asks for `application/json`, and the other to most.
     pub(super) async fn get(&self, address: &str, max: usize) -> Result<Vec<u8>, FetchError> {
         self.send(self.client.get(address), max).await
     }
@@ -67,7 +68,6 @@ impl Fetcher {
     }
 
     async fn send(&self, mut request: RequestBuilder, max: usize) -> Result<Vec<u8>, FetchError> {
-        request = request.header("accept", "application/json");
         if let Some(path) = &self.endpoint.token_file {
             request = request.header(AUTHORIZATION, bearer(path)?);
         }
