@@ -48,7 +48,7 @@ pub use token::TOKEN_BYTES_MAX;
 
 use error::Refusal;
 use provider::Provider;
-use remembered::{Known, Remembered};
+use remembered::{Known, Remembered, TokenDigest};
 use token::Token;
 
 /// The name of the cluster's own issuer, in metrics and the status. No OIDC provider has it.
@@ -97,7 +97,7 @@ impl Issuers {
 
     /// Who the token `text` is for; `digest` is its SHA-256. Nothing is told about one that is not taken, but to the
     /// debug log.
-    pub async fn authenticate(&self, text: &str, digest: [u8; 32], now: Now) -> Option<Proven> {
+    pub async fn authenticate(&self, text: &str, digest: TokenDigest, now: Now) -> Option<Proven> {
         if let Some(proven) = self.recall(&digest, now) {
             return Some(proven);
         }
@@ -113,7 +113,7 @@ impl Issuers {
         }
     }
 
-    fn recall(&self, digest: &[u8; 32], now: Now) -> Option<Proven> {
+    fn recall(&self, digest: &TokenDigest, now: Now) -> Option<Proven> {
         let known = self.remembered.get(digest, now, |place| self.generation(place, now))?;
         if let Some(provider) = self.providers.get(known.provider) {
             provider.counts.remembered.fetch_add(1, Ordering::Relaxed);
@@ -125,14 +125,14 @@ impl Issuers {
     async fn judge(
         &self,
         text: &str,
-        digest: [u8; 32],
+        digest: TokenDigest,
         now: Now,
     ) -> Result<Proven, (Option<&Provider>, Refusal)> {
         let token = Token::parse(text).map_err(|refusal| (None, refusal))?;
         let mut providers = self.providers.iter().enumerate();
         let found = providers.find(|(_, provider)| provider.issuer == token.claims.iss);
         let (place, provider) = found.ok_or((None, Refusal::Issuer))?;
-        let checked = provider.check(text, &token, now).await;
+        let checked = provider.check(text, &digest, &token, now).await;
         let checked = checked.map_err(|refusal| (Some(provider), refusal))?;
         provider.counts.checked.fetch_add(1, Ordering::Relaxed);
         let proven = checked.proven.clone();

@@ -27,8 +27,8 @@ use crate::root::is_this_machine;
 
 /// An issuer is not asked more often than this.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
-/// Requests that wait for one issuer.
-const WAITING_MAX: usize = 64;
+/// Requests that wait for one issuer: as many as are in flight unless the configuration says otherwise.
+pub(super) const WAITING_MAX: usize = 512;
 const DISCOVERY_BYTES_MAX: usize = 64 << 10;
 
 /// Where keys come from.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::error::{FetchError, IdentityError, Refusal};
 use super::issuer_keys::{IssuerKeys, KeysStatus};
+use super::remembered::TokenDigest;
 use super::review::{Expected, Reviewer};
 use super::settings::{Endpoint, KeyPlace, KubernetesCheck, KubernetesSettings, OidcSettings};
 use super::token::{Claims, Token};
@@ -38,7 +39,7 @@ enum Subjects {
 #[derive(Debug)]
 enum Check {
     Keys(Arc<IssuerKeys>),
-    Review(Box<Reviewer>),
+    Review(Arc<Reviewer>),
 }
 
 /// Tokens of one issuer.
@@ -100,7 +101,7 @@ impl Provider {
                 Check::Keys(Arc::new(keys))
             }
             KubernetesCheck::TokenReview(endpoint) => {
-                Check::Review(Box::new(Reviewer::new(KUBERNETES, endpoint, audience)?))
+                Check::Review(Arc::new(Reviewer::new(KUBERNETES, endpoint, audience)?))
             }
         };
         let pod_uid = settings.pod_uid.as_ref();
@@ -127,10 +128,12 @@ impl Provider {
         Self { name, issuer, audience, subjects, check, counts: Counts::default() }
     }
 
-    /// Checks all of `token`, whose text is `text`. What costs nothing comes first: garbage has nobody asked.
+    /// Checks all of `token`, whose text is `text` and whose SHA-256 is `digest`. What costs nothing comes first:
+    /// garbage has nobody asked.
     pub(super) async fn check(
         &self,
         text: &str,
+        digest: &TokenDigest,
         token: &Token<'_>,
         now: Now,
     ) -> Result<Checked, Refusal> {
@@ -142,10 +145,11 @@ impl Provider {
             Check::Keys(keys) => (keys.verify(token, now).await?, left),
             Check::Review(reviewer) => {
                 let pod_uid = match &self.subjects {
-                    Subjects::ServiceAccounts { pod_uid } => pod_uid.as_deref(),
+                    Subjects::ServiceAccounts { pod_uid } => pod_uid.clone(),
                     Subjects::People(_) => None,
                 };
-                reviewer.verify(text, Expected { subject: &claims.sub, pod_uid }).await?;
+                let expected = Expected { subject: claims.sub.clone(), pod_uid };
+                reviewer.verify(text, digest, expected).await?;
                 (0, left.min(REVIEW_MAX))
             }
         };

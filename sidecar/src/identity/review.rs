@@ -1,12 +1,17 @@
 //! Asks the cluster's API server whether a service account's token is good (TokenReview): one request a token and minute.
 //!
-//! It tells at once that a pod or an account is gone, where keys only tell when the token ends. Few are asked at once
-//! and few a second, whatever tokens are sent: past that, tokens are refused.
+//! It tells at once that a pod or an account is gone, where keys only tell when the token ends. All who come with one
+//! token wait for one review of it. Few tokens are asked about at once and few a second, whatever is sent: past that
+//! they are refused. Tests: `many_requests_with_one_token_are_one_review`,
+//! `what_is_wrong_by_itself_is_not_asked_about_and_a_flood_is_cut`.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -14,12 +19,19 @@ use tokio::sync::Semaphore;
 
 use super::error::{FetchError, IdentityError, Refusal};
 use super::fetch::Fetcher;
+use super::issuer_keys::WAITING_MAX;
+use super::remembered::TokenDigest;
 use super::settings::Endpoint;
 
+/// Tokens that are asked about at once.
 const AT_ONCE_MAX: usize = 8;
+/// Tokens that are asked about in a second.
 const PER_SECOND_MAX: NonZeroU32 = NonZeroU32::new(20).unwrap();
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
+
+/// What comes of one review, for all who wait for it.
+type Review = Shared<BoxFuture<'static, Result<(), Refusal>>>;
 
 /// The API server's word about tokens.
 #[derive(Debug)]
@@ -27,7 +39,8 @@ pub(super) struct Reviewer {
     fetcher: Fetcher,
     address: String,
     audience: String,
-    places: Semaphore,
+    waiting: Semaphore,
+    running: Mutex<HashMap<TokenDigest, Review>>,
     rate: DefaultDirectRateLimiter,
     problem: Mutex<Option<FetchError>>,
     reviews: AtomicU64,
@@ -55,10 +68,23 @@ struct User {
 }
 
 /// What a token must be found to be.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Expected<'a> {
-    pub(super) subject: &'a str,
-    pub(super) pod_uid: Option<&'a str>,
+#[derive(Clone, Debug)]
+pub(super) struct Expected {
+    pub(super) subject: String,
+    pub(super) pod_uid: Option<String>,
+}
+
+/// A review that is on its way: it is no longer when this is dropped, however the review ended.
+struct Running {
+    reviewer: Arc<Reviewer>,
+    digest: TokenDigest,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut running = self.reviewer.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.remove(&self.digest);
+    }
 }
 
 impl Reviewer {
@@ -72,7 +98,8 @@ impl Reviewer {
             fetcher: Fetcher::new(provider, endpoint)?,
             address: format!("{base}/apis/authentication.k8s.io/v1/tokenreviews"),
             audience: audience.to_owned(),
-            places: Semaphore::new(AT_ONCE_MAX),
+            waiting: Semaphore::new(WAITING_MAX),
+            running: Mutex::default(),
             rate: RateLimiter::direct(Quota::per_second(PER_SECOND_MAX)),
             problem: Mutex::new(None),
             reviews: AtomicU64::new(0),
@@ -80,10 +107,40 @@ impl Reviewer {
         })
     }
 
-    /// Whether the API server takes `token`, for our audience and as that account's.
-    pub(super) async fn verify(&self, token: &str, expected: Expected<'_>) -> Result<(), Refusal> {
-        let _place = self.places.try_acquire().map_err(|_| Refusal::Busy)?;
-        self.rate.check().map_err(|_| Refusal::Busy)?;
+    /// Whether the API server takes `token`, for our audience and as that account's. `digest` is its SHA-256.
+    pub(super) async fn verify(
+        self: &Arc<Self>,
+        token: &str,
+        digest: &TokenDigest,
+        expected: Expected,
+    ) -> Result<(), Refusal> {
+        let _waits = self.waiting.try_acquire().map_err(|_| Refusal::Busy)?;
+        self.review(token, *digest, expected)?.await
+    }
+
+    /// The review of this token that is on its way, or else a new one.
+    fn review(
+        self: &Arc<Self>,
+        token: &str,
+        digest: TokenDigest,
+        expected: Expected,
+    ) -> Result<Review, Refusal> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(review) = running.get(&digest) {
+            return Ok(review.clone());
+        }
+        if running.len() >= AT_ONCE_MAX || self.rate.check().is_err() {
+            return Err(Refusal::Busy);
+        }
+        let (place, token) = (Running { reviewer: Arc::clone(self), digest }, token.to_owned());
+        // A task of its own: a client that goes away does not end what others wait for.
+        let task = tokio::spawn(async move { place.reviewer.judge(&token, &expected).await });
+        let review = task.map(|judged| judged.unwrap_or(Err(Refusal::Review))).boxed().shared();
+        running.insert(digest, review.clone());
+        Ok(review)
+    }
+
+    async fn judge(&self, token: &str, expected: &Expected) -> Result<(), Refusal> {
         let status = self.ask(token).await.map_err(|_| Refusal::Review)?;
         if !status.authenticated || status.user.username != expected.subject {
             return Err(Refusal::Review);
@@ -97,7 +154,7 @@ impl Reviewer {
             let names_it = |listed: &Vec<Value>| listed.iter().any(|uid| uid == wanted);
             pod.is_some_and(|pod| !pod.as_array().is_some_and(names_it))
         };
-        if expected.pod_uid.is_some_and(is_other) { Err(Refusal::Pod) } else { Ok(()) }
+        if expected.pod_uid.as_deref().is_some_and(is_other) { Err(Refusal::Pod) } else { Ok(()) }
     }
 
     /// Whether the API server can be asked: it must refuse what is no token, and not this sidecar.

@@ -1,5 +1,7 @@
 //! The API server's word.
 
+use futures_util::FutureExt as _;
+
 use super::stand_in::Asked;
 use super::*;
 
@@ -112,4 +114,26 @@ async fn what_is_wrong_by_itself_is_not_asked_about_and_a_flood_is_cut() {
     assert!(refused.iter().all(Option::is_some));
     assert!(refused.contains(&Some(Refusal::Busy)));
     assert!(server.asked().len() <= 40, "{} of 500 were asked about", server.asked().len());
+}
+
+#[tokio::test]
+async fn many_requests_with_one_token_are_one_review() {
+    let (now, signer) = (now(), Signer::es256("k1"));
+    let server = StandIn::start(|asked| review(asked, vouched())).await;
+    let issuers = reviewed(&server, None, now).await;
+    let token = signer.token(&account(now));
+    // As an application has it when its token was last asked about a minute ago.
+    for minute in 0..3 {
+        let now = now.later(minute * MINUTE);
+        let all = futures_util::future::join_all((0..300).map(|_| ask(&issuers, &token, now)));
+        assert!(all.await.iter().all(Option::is_some), "none of them is refused");
+    }
+    assert_eq!(server.asked().len(), 3);
+    // Who goes away takes the review from nobody.
+    let later = now.later(3 * MINUTE);
+    let mut first = Box::pin(ask(&issuers, &token, later));
+    assert!(first.as_mut().now_or_never().is_none(), "it waits");
+    drop(first);
+    assert!(ask(&issuers, &token, later).await.is_some());
+    assert_eq!(server.asked().len(), 4);
 }
