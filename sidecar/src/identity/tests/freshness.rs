@@ -221,6 +221,21 @@ async fn remembered_tokens_end_when_the_keys_change() {
 }
 
 #[tokio::test]
+async fn remembered_tokens_end_when_somebody_elses_token_shows_that_the_keys_changed() {
+    let now = now();
+    let (old, new) = (Signer::es256("old"), Signer::es256("new"));
+    let issuer = StandIn::with_keys(&[&old]).await;
+    let issuers = opened(&keys_at(&issuer), now).await;
+    let gone = old.token(&account(now));
+    issuer.says_keys(&[&new]);
+    let later = now.later(MINUTE);
+    assert!(ask(&issuers, &gone, later).await.is_some());
+    assert!(ask(&issuers, &new.token(&account(now)), later).await.is_some());
+    assert_eq!(issuers.remembered().0, 2);
+    assert!(ask(&issuers, &gone, later).await.is_none());
+}
+
+#[tokio::test]
 async fn a_file_with_keys_is_read_when_it_changes_and_revokes_them_when_it_goes() {
     let now = now();
     let (old, new) = (Signer::es256("old"), Signer::es256("new"));
