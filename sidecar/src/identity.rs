@@ -10,7 +10,7 @@
 //!
 //! Invariants, each with its test: the header of a token chooses no algorithm (`an_algorithm_is_the_keys_and_never_the_tokens`);
 //! garbage makes no storm of requests (`unknown_key_ids_make_no_storm_of_fetches`); nothing of a token is in the log
-//! (`a_refusal_says_nothing_of_the_token`); what cannot be checked is refused (`nothing_is_taken_without_keys`).
+//! (`every_forged_token_gets_what_a_stranger_gets`); what cannot be checked is refused (`nothing_is_taken_without_keys`).
 
 mod claims;
 mod error;

@@ -5,6 +5,7 @@
 //! ```text
 //! cli ─┐
 //!      ├─> app ─> http ─> service ─> limits, policy, keyring, envelope
+//!                  http ─> identity ─> policy::Identity, root, clock
 //! config, telemetry         keyring ─> policy::Permit, root, store, envelope, clock
 //!                           everything ─> secret, names
 //! ```

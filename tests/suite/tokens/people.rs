@@ -196,7 +196,6 @@ async fn every_forged_token_gets_what_a_stranger_gets() {
     let line =
         sidecar.log().lines().filter(|line| line.contains("signed token was refused")).count();
     assert!(line > 20, "each has its reason in the debug log");
-    // a_refusal_says_nothing_of_the_token
     for (_, token) in &forged {
         assert_not_logged(&sidecar, token);
     }
