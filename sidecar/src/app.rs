@@ -2,9 +2,9 @@
 //! and stores.
 //!
 //! Order of a start: metrics, health listener, protected memory, roots, callers, store, a proof that the roots
-//! open the store, preloaded keys, data listeners; only then is it ready. Order of a stop: not ready, no new
-//! connections, what is in flight ends within its bound, unused reservations go back, keys are wiped, the store
-//! is closed.
+//! open the store, preloaded keys, keys of issuers, data listeners; only then is it ready. Order of a stop: not
+//! ready, no new connections, what is in flight ends within its bound, unused reservations go back, keys are wiped,
+//! the store is closed.
 
 mod check;
 mod error;
@@ -38,6 +38,7 @@ use crate::error_chain::error_chain;
 use crate::http::{
     Api, Callers, CallersError, Health, HttpSettings, Listeners, Proof, Served, serve_health,
 };
+use crate::identity::Issuers;
 use crate::keyring::{Keyring, KeyringSettings, MAINTAIN_EVERY, Probed};
 use crate::limits::{LimitSizes, Limits};
 use crate::names::KeyName;
@@ -49,6 +50,9 @@ use crate::telemetry::{self, Format};
 
 /// The store is asked whether it can be written this often.
 const WATCH_STORE_EVERY: Duration = Duration::from_secs(5);
+
+/// Whether issuers are to be asked again, or a file with keys has changed, is looked at this often.
+const KEEP_ISSUERS_FRESH_EVERY: Duration = Duration::from_secs(1);
 
 /// A started sidecar that does not serve yet.
 #[derive(Debug)]
@@ -96,7 +100,8 @@ impl Sidecar {
         tracing::info!(protection = arena.protection().as_str(), "memory for keys");
         let clock = Arc::new(SystemClock);
         let roots = open_roots(config, &arena).await?;
-        let callers = load_callers(&config.callers)?;
+        let issuers = Issuers::open(&config.identity)?;
+        let callers = load_callers(&config.callers)?.with_issuers(issuers);
         let source = PolicySource::new(config);
         let policies = policies::first(&source)?;
         let store = open_store(&config.store).await?;
@@ -106,6 +111,10 @@ impl Sidecar {
             let preload = &config.cache.preload;
             let warm = keyring.preload(preload, clock.now()).await;
             warm.map_err(|(name, source)| StartError::Preload { name, source })?;
+            if let Some(issuers) = callers.issuers() {
+                // One that is away is logged, and asked again: its callers wait, and no others.
+                issuers.keep_fresh(clock.now()).await;
+            }
             let unix = config.listen.unix.as_ref();
             let unix = unix.map(|unix| (unix.path.as_path(), unix.mode, unix.group.as_deref()));
             Ok(Listeners::open(config.listen.tcp, unix).await?)
@@ -129,6 +138,7 @@ impl Sidecar {
         tasks.push(tokio::spawn(maintain(parts(), async |keyring, now| keyring.do_due(now).await)));
         tasks.push(tokio::spawn(watch_store(Arc::clone(&api))));
         tasks.push(tokio::spawn(follow_store(Arc::clone(&api))));
+        tasks.push(tokio::spawn(keep_issuers_fresh(Arc::clone(&api))));
         tasks.push(tokio::spawn(housekeep(Arc::clone(&api), source, metrics)));
         health.serving(Arc::clone(&api));
         let drain_max = config.limits.drain_timeout;
@@ -207,6 +217,17 @@ async fn watch_store(api: Arc<Api>) {
 /// Heeds what other sidecars change in the store, for as long as it tells.
 async fn follow_store(api: Arc<Api>) {
     api.service().keyring().follow(&SystemClock).await;
+}
+
+/// Looks on a timer whether it is time to fetch the keys of issuers again.
+async fn keep_issuers_fresh(api: Arc<Api>) {
+    let Some(issuers) = api.callers().issuers() else { return };
+    let mut timer = tokio::time::interval(KEEP_ISSUERS_FRESH_EVERY);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        issuers.keep_fresh(api.service().now()).await;
+    }
 }
 
 /// Finds out whether the roots open the store, and says what is wrong with those that do not serve. One that serves

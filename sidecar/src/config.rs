@@ -2,7 +2,7 @@
 //!
 //! One TOML file, with every setting also as `KEYPOD_SECTION__NAME` in the environment (the environment wins).
 //! Secrets never stand in either: a setting names the file that holds one. Depends on [`crate::names`],
-//! [`crate::policy`], [`crate::secret::Protection`] and the settings of roots and stores for the types it parses into. Parsing takes the text and
+//! [`crate::policy`], [`crate::secret::Protection`] and the settings of roots, stores and issuers for the types it parses into. Parsing takes the text and
 //! the variables as arguments, so tests touch neither a disk nor the real environment.
 
 mod environment;

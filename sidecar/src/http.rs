@@ -166,7 +166,7 @@ impl Api {
     ) -> Result<Response, Failure> {
         let (parts, body) = request.into_parts();
         let body = BodyReader::new(Body::new(body), self.settings.body_timeout);
-        let (route, params, caller, in_flight) = self.enter(connection, &parts)?;
+        let (route, params, caller, in_flight) = self.enter(connection, &parts).await?;
         *found = Some(route);
         let call = Call { caller, parts, params, body, in_flight };
         let answer = if route.runs_to_the_end {
@@ -180,14 +180,15 @@ impl Api {
     }
 
     /// All that is checked before a handler runs.
-    fn enter(
+    async fn enter(
         &self,
         connection: &Connection,
         parts: &Parts,
     ) -> Result<(&'static Route, Params, Caller, InFlight), Failure> {
         gate::check(parts, connection.transport())?;
         let (route, params) = routes::find(parts.uri.path(), &parts.method)?;
-        let caller = self.callers.authenticate(connection, &parts.headers)?;
+        let (callers, now) = (&self.callers, self.service.now());
+        let caller = callers.authenticate(connection, &parts.headers, now).await?;
         let in_flight = self.service.limits().enter(caller.name())?;
         Ok((route, params, caller, in_flight))
     }

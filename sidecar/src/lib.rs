@@ -5,6 +5,7 @@
 //! ```text
 //! cli ─┐
 //!      ├─> app ─> http ─> service ─> limits, policy, emergency, keyring, envelope
+//!                  http ─> identity ─> policy::Identity, root, clock
 //! config, telemetry         emergency ─> policy::Permit, clock
 //!                           keyring ─> policy::Permit, root, store, envelope, clock
 //!                           everything ─> secret, names
@@ -20,6 +21,7 @@ pub mod emergency;
 pub mod envelope;
 pub mod error_chain;
 pub mod http;
+pub mod identity;
 pub mod keyring;
 pub mod limits;
 pub mod names;

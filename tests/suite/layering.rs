@@ -20,17 +20,18 @@ const ARROWS: &[(&str, &str)] = &[
     ("policy", "names clock envelope"),
     ("limits", "names"),
     ("emergency", "names clock policy"),
-    ("config", "names policy limits secret root store"),
+    ("identity", "names clock error_chain secret policy root"),
+    ("config", "names policy limits secret root store identity"),
     ("keyring", "names secret clock error_chain policy envelope root store"),
     ("service", "names secret clock policy limits emergency envelope keyring store"),
     // It turns errors of every layer below into statuses, and shows their rows.
     (
         "http",
-        "names secret error_chain policy limits emergency envelope keyring root store service",
+        "names secret clock error_chain policy identity limits emergency envelope keyring root store service",
     ),
     (
         "app",
-        "names secret clock error_chain policy limits emergency envelope keyring root store service http config telemetry",
+        "names secret clock error_chain policy identity limits emergency envelope keyring root store service http config telemetry",
     ),
     ("cli", "names clock policy keyring root service http config app process"),
     ("main", "cli"),

@@ -31,3 +31,4 @@ mod records;
 mod roots;
 mod shared;
 mod streams;
+mod tokens;

@@ -8,8 +8,10 @@ use serde::Serialize;
 use super::parts::{open_roots, open_store};
 use super::policies::PolicySource;
 use super::{StartError, keyring_settings, load_callers};
+use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::error_chain::error_chain;
+use crate::identity::Issuers;
 use crate::keyring::{Keyring, Probed};
 use crate::names::KeyName;
 use crate::root::{RootDescription, RootError};
@@ -65,6 +67,25 @@ impl Checked {
         }
     }
 
+    async fn issuers(&mut self, issuers: &Issuers) {
+        let now = SystemClock.now();
+        issuers.check(now).await;
+        for issuer in issuers.status(now) {
+            let part = format!("identity {}", issuer.name);
+            match (&issuer.problem, &issuer.keys) {
+                (Some(problem), _) => self.wrong(part, problem),
+                (None, Some(keys)) if keys.keys == 0 => {
+                    let text = format!("{}: none of its keys can be used", issuer.issuer);
+                    self.say(part, false, text);
+                }
+                (None, Some(keys)) => {
+                    self.well(part, format!("{}, {} keys", issuer.issuer, keys.keys));
+                }
+                (None, None) => self.well(part, format!("{}, answers", issuer.issuer)),
+            }
+        }
+    }
+
     async fn store(&mut self, store: &dyn KeyStore, keyring: &Keyring, preload: &[KeyName]) {
         let keys = match store.list_keys().await {
             Ok(keys) => keys.len(),
@@ -97,6 +118,10 @@ pub async fn check(config: &Config) -> Result<Checked, StartError> {
     match load_callers(&config.callers) {
         Ok(_callers) => checked.well("callers", config.callers.len().to_string()),
         Err(error) => checked.wrong("callers", &error),
+    }
+    match Issuers::open(&config.identity) {
+        Ok(issuers) => checked.issuers(&issuers).await,
+        Err(error) => checked.wrong("identity", &error),
     }
     match PolicySource::new(config).load() {
         Ok(policies) => {

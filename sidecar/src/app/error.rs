@@ -1,6 +1,7 @@
 //! Why a sidecar does not start. Each cause says what to do.
 
 use crate::http::{CallersError, ListenError};
+use crate::identity::IdentityError;
 use crate::keyring::KeyringError;
 use crate::names::{KeyName, RootName};
 use crate::policy::Problem;
@@ -93,6 +94,9 @@ pub enum StartError {
     /// The callers' credentials.
     #[error(transparent)]
     Callers(#[from] CallersError),
+    /// The issuers of signed tokens.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The root does not open what the store holds.
     #[error(
         "no root opens a key of the store {place}: put back the roots ([root]) and the root.domain that this store was made with, or set another store"
@@ -146,6 +150,7 @@ impl StartError {
             | Self::AwsKms { .. }
             | Self::Vault { .. }
             | Self::Callers(_)
+            | Self::Identity(_)
             | Self::Policies { .. }
             | Self::NoSuchRoot { .. }
             | Self::SameStore

@@ -1,5 +1,6 @@
 //! The configuration as written, and what makes its values valid.
 
+mod identity;
 mod limits;
 mod root;
 mod store;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use identity::RawIdentity;
 use limits::RawLimits;
 use root::RawRoot;
 use store::RawStore;
@@ -45,6 +47,8 @@ pub(super) struct RawConfig {
     policy: PolicySettings,
     #[serde(default)]
     emergency: EmergencySettings,
+    #[serde(default)]
+    identity: RawIdentity,
     #[serde(default)]
     callers: Vec<RawCaller>,
 }
@@ -137,6 +141,7 @@ impl RawConfig {
             log: self.log,
             policy: check_policy(self.policy)?,
             emergency: check_emergency(self.emergency)?,
+            identity: self.identity.check()?,
             callers: self
                 .callers
                 .into_iter()

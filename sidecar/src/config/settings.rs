@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::identity::IdentitySettings;
 use crate::limits::{CallerSizes, RateSizes};
 use crate::names::{CallerName, KeyName, RootName};
 use crate::policy::Grant;
@@ -38,6 +39,8 @@ pub struct Config {
     pub policy: PolicySettings,
     /// Breaking the glass.
     pub emergency: EmergencySettings,
+    /// Whose signed tokens are taken.
+    pub identity: IdentitySettings,
     /// Who may call.
     pub callers: Vec<CallerSettings>,
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::identity::{KeyPlace, KubernetesCheck};
 
 const SMALLEST: &str = r#"
     [root.local]
@@ -163,6 +164,9 @@ fn the_commented_example_leaves_no_setting_out() {
         "[[limits.keys]]",
         "[log]",
         "[emergency]",
+        "[identity]",
+        "[identity.kubernetes]",
+        "[[identity.oidc]]",
         "[[callers]]",
     ];
     for table in tables {
@@ -276,4 +280,72 @@ fn one_caller_never_has_all_places_unless_it_is_said() {
         let error = limits(text).unwrap_err();
         assert!(error.contains(setting), "{text}: {error}");
     }
+}
+fn with_identity(text: &str) -> Result<Config, String> {
+    parse(&format!("[root.local]\nkey_file = \"k\"\n[store]\nsqlite = \"s\"\n{text}"))
+}
+
+#[test]
+fn an_issuer_that_could_not_be_trusted_is_refused_with_the_setting_named() {
+    let cluster = "[identity.kubernetes]\naudience = \"keypod\"";
+    let person = "[[identity.oidc]]\nname = \"staff\"\naudience = \"keypod\"";
+    let issuer = "issuer = \"https://login.example\"";
+    with_identity(&format!("{cluster}\n{person}\n{issuer}")).unwrap();
+    for (text, setting) in [
+        ("[identity.kubernetes]".to_owned(), "identity.kubernetes.audience"),
+        ("[identity.kubernetes]\naudience = \"\"".to_owned(), "identity.kubernetes.audience"),
+        (format!("{cluster}\nalgorithms = [\"HS256\"]"), "identity.kubernetes.algorithms"),
+        (format!("{cluster}\nalgorithms = [\"none\"]"), "identity.kubernetes.algorithms"),
+        (format!("{cluster}\nalgorithms = []"), "identity.kubernetes.algorithms"),
+        (format!("{cluster}\njwks_url = \"http://api\""), "identity.kubernetes.jwks_url"),
+        (format!("{cluster}\njwks_url = \"https://u@api\""), "identity.kubernetes.jwks_url"),
+        (
+            format!("{cluster}\njwks_url = \"https://a\"\njwks_file = \"f\""),
+            "identity.kubernetes.check",
+        ),
+        (format!("{cluster}\napi_server = \"https://a\""), "identity.kubernetes.check"),
+        (
+            format!("{cluster}\ncheck = \"token_review\"\njwks_file = \"f\""),
+            "identity.kubernetes.check",
+        ),
+        (
+            format!("{cluster}\npod_uid = \"u\"\npod_uid_file = \"f\""),
+            "identity.kubernetes.pod_uid",
+        ),
+        (format!("{person}\nissuer = \"http://login.example\""), "identity.oidc.0.issuer"),
+        (format!("{person}\n{issuer}\n{person}\nissuer = \"https://o\""), "identity.oidc.1.name"),
+        (
+            format!("{person}\n{issuer}\n{}\n{issuer}", person.replace("staff", "others")),
+            "identity.oidc.1.issuer",
+        ),
+        (format!("{cluster}\n{issuer}\n{person}\n{issuer}"), "identity.oidc.0.issuer"),
+        (format!("{}\n{issuer}", person.replace("staff", "system")), "identity.oidc.0.name"),
+        (format!("{}\n{issuer}", person.replace("staff", "kubernetes")), "identity.oidc.0.name"),
+        (format!("{}\n{issuer}", person.replace("staff", "a:b")), "identity.oidc.0.name"),
+        ("[identity]\nstale_max = \"2days\"".to_owned(), "identity.stale_max"),
+        ("[identity]\nrefresh_after = \"2days\"".to_owned(), "identity.stale_max"),
+        ("[identity]\nrefresh_after = \"1ms\"".to_owned(), "identity.refresh_after"),
+    ] {
+        let error = with_identity(&text).unwrap_err();
+        assert!(error.contains(setting), "{text}: {error}");
+    }
+}
+
+#[test]
+fn the_pods_token_goes_to_the_clusters_own_api_server_alone() {
+    let endpoint = |line: &str| {
+        let text = format!("[identity.kubernetes]\naudience = \"keypod\"\n{line}");
+        match with_identity(&text).unwrap().identity.kubernetes.unwrap().check {
+            KubernetesCheck::Keys(KeyPlace::Address(endpoint))
+            | KubernetesCheck::TokenReview(endpoint) => endpoint,
+            KubernetesCheck::Keys(other) => panic!("{other:?}"),
+        }
+    };
+    for line in ["", "check = \"token_review\""] {
+        let own = endpoint(line);
+        assert!(own.address.starts_with("https://kubernetes.default.svc"), "{own:?}");
+        assert!(own.token_file.is_some() && own.ca_file.is_some());
+    }
+    let other = endpoint("jwks_url = \"https://issuer.example/jwks\"");
+    assert_eq!((other.token_file, other.ca_file), (None, None));
 }

@@ -4,7 +4,7 @@
 //! always with all of them. On the Unix socket the kernel's word about the peer may be enough; a token that is
 //! given there is used, and if it is wrong nothing else is tried. Tokens are read from their files at start and
 //! again when a file changes; the table is swapped whole. A file that is gone, empty or bad revokes its token and
-//! no other.
+//! no other. A token that is in no file and could be a signed one is for [`crate::identity`] to judge.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +17,8 @@ use zeroize::Zeroizing;
 
 use super::error::{Code, Failure};
 use super::source::{Source, TcpEnds};
+use crate::clock::Now;
+use crate::identity::{self, Issuers, Proven};
 use crate::names::CallerName;
 use crate::policy::{Caller, CallerKind, Identity, Transport};
 
@@ -136,6 +138,8 @@ pub struct Callers {
     tokens: ArcSwap<Vec<Token>>,
     /// What the token files looked like when they were last read.
     seen: Mutex<Vec<Option<Stamp>>>,
+    /// Whose signed tokens are taken.
+    issuers: Option<Issuers>,
 }
 
 /// What changes when a file does: device, inode, length, and the times of its bytes and of its entry.
@@ -160,11 +164,24 @@ impl Callers {
             return Err(error);
         }
         let peers = proofs.iter().filter_map(|(caller, proof)| match proof {
-            Proof::Peer { uid, gid } => Some((*uid, *gid, identity(caller, CallerKind::Peer))),
+            Proof::Peer { uid, gid } => Some((*uid, *gid, known(caller, CallerKind::Peer))),
             Proof::TokenFile(_) => None,
         });
         let peers = peers.collect();
-        Ok(Self { peers, tokens: ArcSwap::from_pointee(tokens), seen: Mutex::new(seen), proofs })
+        let (tokens, seen) = (ArcSwap::from_pointee(tokens), Mutex::new(seen));
+        Ok(Self { peers, tokens, seen, proofs, issuers: None })
+    }
+
+    /// The same, and whoever these issuers vouch for.
+    #[must_use]
+    pub fn with_issuers(self, issuers: Issuers) -> Self {
+        Self { issuers: Some(issuers), ..self }
+    }
+
+    /// Whose signed tokens are taken.
+    #[must_use]
+    pub fn issuers(&self) -> Option<&Issuers> {
+        self.issuers.as_ref()
     }
 
     /// Reads the token files again if one has changed. A file that is gone, empty or bad revokes its token: the
@@ -181,33 +198,46 @@ impl Callers {
         Some(errors)
     }
 
-    /// Who is calling.
-    pub(super) fn authenticate(
+    /// Who is calling. Waits for an issuer alone, and for a few seconds at most.
+    pub(super) async fn authenticate(
         &self,
         connection: &Connection,
         headers: &HeaderMap,
+        now: Now,
     ) -> Result<Caller, Failure> {
-        let identity = if headers.contains_key(header::AUTHORIZATION) {
-            bearer(headers).and_then(|token| self.by_token(token))
+        let proven = if headers.contains_key(header::AUTHORIZATION) {
+            match bearer(headers) {
+                Some(token) => self.by_token(token, now).await,
+                None => None,
+            }
         } else {
-            connection.peer().and_then(|peer| self.by_peer(peer))
+            let identity = connection.peer().and_then(|peer| self.by_peer(peer));
+            identity.map(|identity| Proven { identity, mfa: false })
         };
-        let identity = identity.ok_or_else(|| {
+        let Proven { identity, mfa } = proven.ok_or_else(|| {
             Failure::new(
                 Code::Unauthenticated,
                 "send `Authorization: Bearer TOKEN`, or call on the Unix socket as a configured user",
             )
         })?;
-        Ok(Caller { identity, transport: connection.transport(), mfa: false })
+        Ok(Caller { identity, transport: connection.transport(), mfa })
     }
 
-    fn by_token(&self, token: &[u8]) -> Option<Arc<Identity>> {
+    async fn by_token(&self, token: &[u8], now: Now) -> Option<Proven> {
         let digest: [u8; 32] = Sha256::digest(token).into();
+        if let Some(identity) = self.by_file(&digest) {
+            return Some(Proven { identity, mfa: false });
+        }
+        let issuers = self.issuers.as_ref().filter(|issuers| issuers.could_be_a_token(token))?;
+        issuers.authenticate(std::str::from_utf8(token).ok()?, digest, now).await
+    }
+
+    fn by_file(&self, digest: &[u8; 32]) -> Option<Arc<Identity>> {
         let tokens = self.tokens.load();
         // The index of the match, or the count: every token is compared, whichever matches.
         let mut found = u32::MAX;
         for (index, token) in (0_u32..).zip(tokens.iter()) {
-            let same: Choice = token.digest.ct_eq(&digest);
+            let same: Choice = token.digest.ct_eq(digest);
             found.conditional_assign(&index, same);
         }
         tokens.get(found as usize).map(|token| Arc::clone(&token.caller))
@@ -222,7 +252,7 @@ impl Callers {
     }
 }
 
-fn identity(caller: &CallerName, kind: CallerKind) -> Arc<Identity> {
+fn known(caller: &CallerName, kind: CallerKind) -> Arc<Identity> {
     Arc::new(Identity::new(caller.clone(), kind, Vec::new()))
 }
 
@@ -232,7 +262,8 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let (value, None) = (values.next()?, values.next()) else { return None };
     let (scheme, token) = value.as_bytes().split_at_checked(7)?;
     let token = token.trim_ascii();
-    (scheme.eq_ignore_ascii_case(b"bearer ") && token.len() <= TOKEN_BYTES_MAX).then_some(token)
+    let fits = token.len() <= identity::TOKEN_BYTES_MAX;
+    (scheme.eq_ignore_ascii_case(b"bearer ") && fits).then_some(token)
 }
 
 fn token_files(proofs: &[(CallerName, Proof)]) -> impl Iterator<Item = (&CallerName, &Path)> {
@@ -299,7 +330,7 @@ fn read_tokens(caller: &CallerName, path: &Path) -> Result<Vec<Token>, CallersEr
     // Room for all of it from the start: a buffer that grows leaves copies behind.
     let mut text = Zeroizing::new(Vec::with_capacity(most + 1));
     file.take(most as u64).read_to_end(&mut text).map_err(unreadable)?;
-    let identity = identity(caller, CallerKind::Token);
+    let identity = known(caller, CallerKind::Token);
     let mut tokens = Vec::new();
     for line in text.trim_ascii_end().split(|byte| *byte == b'\n') {
         let token = line.trim_ascii_end();

@@ -16,7 +16,9 @@ use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::{Api, plain};
+use crate::clock::Now;
 use crate::emergency::EmergencyCounts;
+use crate::identity::Issuers;
 use crate::keyring::KeyringStatus;
 use crate::names::KeyName;
 use crate::policy::Policies;
@@ -166,6 +168,9 @@ fn show(api: &Api) {
     show_keyring(&status);
     show_policies(&service.policies());
     show_emergencies(service.emergencies().counts(service.now()));
+    if let Some(issuers) = api.callers().issuers() {
+        show_issuers(issuers, service.now());
+    }
     #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
     gauge!("keypod_requests_in_flight").set(service.limits().in_flight() as f64);
 }
@@ -183,6 +188,34 @@ fn show_policies(policies: &Policies) {
     gauge!("keypod_policies").set(policies.count() as f64);
     gauge!("keypod_policy_remembered_decisions").set(remembered as f64);
     gauge!("keypod_policy_remembered_bytes").set(bytes as f64);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+fn show_issuers(issuers: &Issuers, now: Now) {
+    use metrics::counter;
+    let tokens = |provider: &str, outcome: &'static str, count: u64| {
+        let labels = [("provider", provider.to_owned()), ("outcome", outcome.to_owned())];
+        counter!("keypod_tokens_total", &labels).absolute(count);
+    };
+    tokens("none", "refused", issuers.strangers());
+    for issuer in issuers.status(now) {
+        let counts = issuer.tokens;
+        tokens(&issuer.name, "checked", counts.checked);
+        tokens(&issuer.name, "remembered", counts.remembered);
+        tokens(&issuer.name, "refused", counts.refused);
+        let label = [("provider", issuer.name)];
+        counter!("keypod_issuer_asked_total", &label).absolute(issuer.asked);
+        counter!("keypod_issuer_failures_total", &label).absolute(issuer.failures);
+        if let Some(keys) = issuer.keys {
+            gauge!("keypod_issuer_keys", &label).set(keys.keys as f64);
+            if let Some(age) = keys.age {
+                gauge!("keypod_issuer_keys_age_seconds", &label).set(age.as_secs_f64());
+            }
+        }
+    }
+    let (remembered, bytes) = issuers.remembered();
+    gauge!("keypod_tokens_remembered").set(remembered as f64);
+    gauge!("keypod_tokens_remembered_bytes").set(bytes as f64);
 }
 
 fn show_keyring(status: &KeyringStatus) {

@@ -7,6 +7,8 @@ use utoipa::ToSchema;
 
 use super::error::Failure;
 use super::{Api, Call, json};
+use crate::clock::Now;
+use crate::identity::{Issuers, ProviderStatus};
 use crate::keyring::{CachedKeyStatus, KeyringStatus, RootStatus};
 use crate::policy::Policies;
 use crate::service::Status;
@@ -24,6 +26,8 @@ pub(super) struct StatusView {
     policy: PolicyView,
     /// Callers who have broken the glass at this sidecar.
     emergencies_active: usize,
+    /// Whose signed tokens are taken.
+    identity: IdentityView,
     memory: MemoryView,
     cache: CacheView,
 }
@@ -71,6 +75,32 @@ struct PolicyView {
     remembered_bytes: u64,
 }
 
+/// The issuers of signed tokens, and the tokens that are remembered.
+#[derive(Default, Serialize, ToSchema)]
+struct IdentityView {
+    issuers: Vec<IssuerView>,
+    /// Tokens that are remembered.
+    remembered: usize,
+    /// Bytes that they take, about.
+    remembered_bytes: u64,
+}
+
+/// An issuer.
+#[derive(Serialize, ToSchema)]
+struct IssuerView {
+    /// `kubernetes`, or the name of an OIDC provider.
+    name: String,
+    issuer: String,
+    /// Whether its tokens can be checked now.
+    usable: bool,
+    /// Keys of it that can check a signature; `null` where the API server is asked.
+    keys: Option<usize>,
+    /// Since it last confirmed its keys.
+    keys_age_s: Option<u64>,
+    /// Why it could not be asked the last time.
+    problem: Option<String>,
+}
+
 /// How key bytes are protected.
 #[derive(Serialize, ToSchema)]
 struct MemoryView {
@@ -109,11 +139,12 @@ struct CachedView {
 pub(super) async fn status(api: &Api, call: Call) -> Result<Response, Failure> {
     call.refuse_query()?;
     let status = api.service.status(&call.caller).await?;
-    Ok(json::answer(StatusCode::OK, &StatusView::of(status)))
+    let identity = api.callers.issuers().map(|issuers| IdentityView::of(issuers, status.now));
+    Ok(json::answer(StatusCode::OK, &StatusView::of(status, identity.unwrap_or_default())))
 }
 
 impl StatusView {
-    fn of(status: Status) -> Self {
+    fn of(status: Status, identity: IdentityView) -> Self {
         let problem = status.store.err().map(|error| error.to_string());
         let keyring = status.keyring;
         Self {
@@ -128,6 +159,7 @@ impl StatusView {
             },
             policy: PolicyView::of(&status.policies),
             emergencies_active: status.emergencies,
+            identity,
             memory: MemoryView { protection: keyring.protection.as_str() },
             cache: CacheView::of(&keyring),
         }
@@ -156,6 +188,28 @@ impl PolicyView {
         let (remembered, remembered_bytes) = policies.remembered();
         let (hash, policies) = (policies.hash_text(), policies.count());
         Self { hash, policies, remembered, remembered_bytes }
+    }
+}
+
+impl IdentityView {
+    fn of(issuers: &Issuers, now: Now) -> Self {
+        let (remembered, remembered_bytes) = issuers.remembered();
+        let issuers = issuers.status(now).into_iter().map(IssuerView::of).collect();
+        Self { issuers, remembered, remembered_bytes }
+    }
+}
+
+impl IssuerView {
+    fn of(status: ProviderStatus) -> Self {
+        let keys = status.keys.as_ref();
+        Self {
+            name: status.name,
+            issuer: status.issuer,
+            usable: keys.map_or(status.problem.is_none(), |keys| keys.usable),
+            keys: keys.map(|keys| keys.keys),
+            keys_age_s: keys.and_then(|keys| keys.age).map(|age| age.as_secs()),
+            problem: status.problem.map(|problem| problem.to_string()),
+        }
     }
 }
 

@@ -6,7 +6,9 @@
 #![expect(clippy::unwrap_used, reason = "a test's server that cannot start ends the test")]
 
 mod fault_proxy;
+mod go_program;
 mod kms_stand_in;
+mod kubernetes;
 mod leash;
 mod moto;
 mod plain_http;
@@ -15,6 +17,7 @@ mod vault;
 
 pub use fault_proxy::{Fault, FaultProxy};
 pub use kms_stand_in::{Answer, KmsStandIn, Seen};
+pub use kubernetes::KubernetesServer;
 pub use leash::Leash;
 pub use moto::MotoServer;
 pub use postgres::PostgresServer;

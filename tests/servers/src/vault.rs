@@ -2,7 +2,6 @@
 //!
 //! Tests ask it over HTTP with the root token. Where `bao` or `vault` is installed, its dev server is one more.
 
-mod build;
 mod certificates;
 
 use std::io;
@@ -15,7 +14,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::Leash;
+use crate::{Leash, go_program};
 
 pub use certificates::Certificates;
 
@@ -81,7 +80,7 @@ impl VaultServer {
     /// When it could not be built or started.
     pub fn start(tls: VaultTls) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let mut command = Command::new(build::program()?);
+        let mut command = Command::new(go_program::program("vault")?);
         let certificates = match tls {
             VaultTls::Off => None,
             _ => Some(Certificates::write(folder.path())?),

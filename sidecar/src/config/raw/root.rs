@@ -201,7 +201,7 @@ fn name(setting: String, text: &str) -> Result<RootName, Problem> {
 }
 
 /// Whether this is an address that secrets may be sent to: over TLS, or to this machine itself.
-fn is_safe_address(text: &str) -> bool {
+pub(super) fn is_safe_address(text: &str) -> bool {
     let Ok(address) = text.parse::<http::Uri>() else { return false };
     let loopback = address.host().is_some_and(is_this_machine);
     let bare = address.query().is_none() && address.authority().is_some_and(no_credentials);
@@ -216,10 +216,10 @@ fn no_credentials(authority: &http::uri::Authority) -> bool {
     !authority.as_str().contains('@')
 }
 
-const ADDRESS_WANTED: &str =
+pub(super) const ADDRESS_WANTED: &str =
     "an address such as https://HOST:PORT, without a user; http:// only to this machine itself";
 
-fn not_empty(setting: impl Into<String>, text: String) -> Result<String, Problem> {
+pub(super) fn not_empty(setting: impl Into<String>, text: String) -> Result<String, Problem> {
     match text.is_empty() {
         true => Err(Problem::new(setting, "it is empty")),
         false => Ok(text),

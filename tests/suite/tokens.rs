@@ -1,0 +1,60 @@
+//! Signed tokens of real issuers, good and forged, at a real sidecar: people of Vault's OpenID Connect provider, and
+//! service accounts of a real API server of Kubernetes.
+
+mod accounts;
+mod people;
+
+use keypod_tests::{Answer, Client, Sidecar, SidecarBuilder};
+use serde_json::{Value, json};
+
+/// A sidecar with these lines of `[identity]`, where `policy` decides and `demo` is a key.
+async fn sidecar(identity: &str, policy: &str) -> Sidecar {
+    builder(identity, policy).start().await
+}
+
+fn builder(identity: &str, policy: &str) -> SidecarBuilder {
+    let builder = SidecarBuilder::new().key("demo");
+    let folder = builder.folder().join("policies");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("tokens.cedar"), policy).unwrap();
+    let section = format!("{identity}\n[policy]\nfolder = {:?}", folder.to_str().unwrap());
+    builder.config(&section)
+}
+
+fn both_ways(sidecar: &Sidecar, token: &str) -> [Client; 2] {
+    [Client::tcp(sidecar.tcp(), Some(token)), Client::unix(&sidecar.socket(), Some(token))]
+}
+
+/// The answer's body without its request id, which is a refusal for want of a caller.
+fn unauthenticated(answer: &Answer) -> Value {
+    answer.assert_problem(401, "unauthenticated");
+    let mut body = answer.json();
+    body.as_object_mut().unwrap().remove("request_id");
+    body
+}
+
+/// What comes to who shows nothing at all.
+async fn stranger(sidecar: &Sidecar) -> Value {
+    unauthenticated(&Client::tcp(sidecar.tcp(), None).get("/v1/status").await)
+}
+
+/// Checks that `token` is refused on both ways in, with the very words that a stranger gets.
+async fn assert_refused(sidecar: &Sidecar, token: &str, what: &str) {
+    for client in both_ways(sidecar, token) {
+        let answer = client.get("/v1/status").await;
+        assert_eq!(unauthenticated(&answer), stranger(sidecar).await, "{what}");
+    }
+}
+
+/// Checks that no part of `token` is in the log.
+fn assert_not_logged(sidecar: &Sidecar, token: &str) {
+    let log = sidecar.log();
+    for part in token.split('.').filter(|part| part.len() > 8) {
+        let (head, tail) = (&part[..part.len() / 2], &part[part.len() / 2..]);
+        assert!(!log.contains(head) && !log.contains(tail), "a part of a token is in the log");
+    }
+}
+
+async fn decrypts(client: &Client, sealed: &str) -> u16 {
+    client.try_decrypt(sealed, &json!({})).await.status
+}
