@@ -149,11 +149,16 @@ impl Api {
         if is_head { without_body(response) } else { response }
     }
 
-    /// Waits as long as wrong credentials from there have to.
-    async fn hold_back(&self, connection: &Connection) {
-        let source = connection.source().await;
-        let delay = self.guesses.count(source, self.service.now().monotonic);
-        if !delay.is_zero() {
+    /// Waits as long as wrong credentials from there have to. They are counted even if their sender hangs up.
+    async fn hold_back(self: &Arc<Self>, connection: &Connection) {
+        let (api, connection) = (Arc::clone(self), connection.clone());
+        let counted = tokio::spawn(async move {
+            let source = connection.source().await;
+            api.guesses.count(source, api.service.now().monotonic)
+        });
+        if let Ok(delay) = counted.await
+            && !delay.is_zero()
+        {
             tokio::time::sleep(delay).await;
         }
     }
@@ -168,6 +173,7 @@ impl Api {
         let body = BodyReader::new(Body::new(body), self.settings.body_timeout);
         let (route, params, caller, in_flight) = self.enter(connection, &parts).await?;
         *found = Some(route);
+        let memory = in_flight.memory().clone();
         let call = Call { caller, parts, params, body, in_flight };
         let answer = if route.runs_to_the_end {
             let api = Arc::clone(&self);
@@ -176,7 +182,7 @@ impl Api {
         } else {
             (route.handler)(&self, call).await?
         };
-        unread::hold(answer, self.service.limits()).await
+        unread::hold(answer, &memory).await
     }
 
     /// All that is checked before a handler runs.
@@ -189,7 +195,7 @@ impl Api {
         let (route, params) = routes::find(parts.uri.path(), &parts.method)?;
         let (callers, now) = (&self.callers, self.service.now());
         let caller = callers.authenticate(connection, &parts.headers, now).await?;
-        let in_flight = self.service.limits().enter(caller.name())?;
+        let in_flight = self.service.limits().enter(caller.name(), now.monotonic)?;
         Ok((route, params, caller, in_flight))
     }
 
@@ -201,7 +207,7 @@ impl Api {
         }
         call.refuse_header(&stream::CONTEXT)?;
         call.refuse_header(&stream::NEW_CONTEXT)?;
-        call.body.whole(self.settings.json_body_bytes_max, self.service.limits()).await
+        call.body.whole(self.settings.json_body_bytes_max, call.in_flight.memory()).await
     }
 
     /// Refuses a batch past its limit before its items are decoded.

@@ -1,30 +1,34 @@
 //! Says how much at once: rates and places for each caller, rates for each key, memory for bodies.
 //!
-//! Depends on [`crate::names`]. It decides about amounts alone, never about who may do what. What is admitted
-//! is a guard that gives its share back when dropped. What bites is counted in `keypod_limited_total`.
+//! Depends on [`crate::names`], and on [`crate::clock`] for the type of time. It decides about amounts alone, never
+//! about who may do what. What is admitted is a guard that gives its share back when dropped. What bites is counted in
+//! `keypod_limited_total`.
 //!
 //! Callers are known by name after they have proven it, and keys only after policy has permitted their use: nobody
-//! spends what is another's, and the tables hold no name that a stranger made up
-//! (`limits_hold_for_each_caller_and_for_each_key` in the suite).
+//! spends what is another's (`limits_hold_for_each_caller_and_for_each_key` in the suite). Callers and keys with limits
+//! of their own are never forgotten; of the others, so many are remembered.
 
 mod rate;
+mod uses;
 
 pub use rate::RateSizes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use quick_cache::sync::Cache;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::clock::Now;
 use crate::names::{CallerName, KeyName};
-use rate::{Bucket, Rate};
+use rate::{Rate, Short};
+use uses::Uses;
 
-/// Callers, and keys, whose use is remembered at once. One that is forgotten starts anew.
-const REMEMBERED_MAX: usize = 4096;
-/// A caller with all its places taken comes again after this long: when one is free nobody can tell.
+/// A caller with all its places or memory taken comes again after this long: when one is free nobody can tell.
 const PLACE_RETRY: Duration = Duration::from_secs(1);
+
+/// Memory that a stream takes: a segment that is read, one that is worked on, one that is sent, and their tags.
+pub const STREAM_MEMORY_BYTES: usize = 4 * (65_536 + 16);
 
 /// What one request takes from a rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,10 +46,10 @@ impl Amount {
         Self { requests: 1, bytes }
     }
 
-    /// One operation without a message.
+    /// The rest of one operation that has been let in: a message of `bytes` bytes.
     #[must_use]
-    pub fn request() -> Self {
-        Self::one(0)
+    pub fn bytes(bytes: usize) -> Self {
+        Self { requests: 0, bytes }
     }
 }
 
@@ -56,6 +60,8 @@ pub struct CallerSizes {
     pub rate: RateSizes,
     /// Requests in flight.
     pub in_flight_max: usize,
+    /// Bytes of request bodies in memory at once.
+    pub body_memory_bytes_max: usize,
 }
 
 /// How much is admitted.
@@ -88,6 +94,8 @@ pub enum Limit {
     CallerBytes,
     /// Requests in flight of a caller.
     CallerInFlight,
+    /// Bodies of a caller in memory.
+    CallerBodyMemory,
     /// Operations a second on a key.
     KeyRequests,
     /// Bytes a second on a key.
@@ -120,6 +128,7 @@ impl Limit {
             Self::CallerRequests => "caller_requests",
             Self::CallerBytes => "caller_bytes",
             Self::CallerInFlight => "caller_in_flight",
+            Self::CallerBodyMemory => "caller_body_memory",
             Self::KeyRequests => "key_requests",
             Self::KeyBytes => "key_bytes",
             Self::InFlight => "in_flight",
@@ -162,10 +171,10 @@ pub struct TooManyItems {
     max: usize,
 }
 
-/// Why there is no place for a request.
+/// Why there is no place or no memory for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoPlace {
-    /// Its caller has taken all of its own.
+pub enum Refused {
+    /// Its caller has used up its own share.
     #[error(transparent)]
     OfItsCaller(#[from] RateLimited),
     /// There is none for anybody.
@@ -176,27 +185,76 @@ pub enum NoPlace {
 /// One request in flight.
 #[derive(Debug)]
 pub struct InFlight {
+    memory: Memory,
     _place: OwnedSemaphorePermit,
     _of_the_caller: OwnedSemaphorePermit,
 }
 
+impl InFlight {
+    /// What its caller may take of the memory for bodies.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+}
+
+/// The memory for bodies, as one caller may take of it.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    whole: Arc<Semaphore>,
+    own: Arc<Semaphore>,
+}
+
 /// Memory for one body.
 #[derive(Debug)]
-pub struct BodyMemory(OwnedSemaphorePermit);
+pub struct BodyMemory {
+    of_the_whole: OwnedSemaphorePermit,
+    own: OwnedSemaphorePermit,
+}
+
+impl Memory {
+    /// Memory for a body of `bytes` bytes.
+    ///
+    /// # Errors
+    /// [`Refused`] when the bodies in memory, or those of the caller, leave too little.
+    pub fn take(&self, bytes: usize) -> Result<BodyMemory, Refused> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let whole = Arc::clone(&self.whole).try_acquire_many_owned(bytes);
+        let of_the_whole = whole.map_err(|_| overloaded(Limit::BodyMemory))?;
+        let own = Arc::clone(&self.own).try_acquire_many_owned(bytes);
+        let own = own.map_err(|_| limited(Limit::CallerBodyMemory, PLACE_RETRY))?;
+        Ok(BodyMemory { of_the_whole, own })
+    }
+
+    /// Makes `memory` large enough for a body of `bytes` bytes.
+    ///
+    /// # Errors
+    /// [`Refused`] when the bodies in memory leave too little; what it had, it keeps.
+    pub fn grow(&self, memory: &mut BodyMemory, bytes: usize) -> Result<(), Refused> {
+        let more = bytes.saturating_sub(memory.own.num_permits());
+        if more > 0 {
+            let more = self.take(more)?;
+            memory.of_the_whole.merge(more.of_the_whole);
+            memory.own.merge(more.own);
+        }
+        Ok(())
+    }
+}
 
 /// What one caller has used.
 #[derive(Debug)]
 struct CallerUse {
     rate: Rate,
     places: Arc<Semaphore>,
+    body_memory: Arc<Semaphore>,
 }
 
 /// The limits of one sidecar.
 #[derive(Debug)]
 pub struct Limits {
     sizes: LimitSizes,
-    callers: Cache<CallerName, Arc<CallerUse>>,
-    keys: Cache<KeyName, Arc<Rate>>,
+    callers: Uses<CallerName, CallerUse>,
+    keys: Uses<KeyName, Rate>,
     in_flight: Arc<Semaphore>,
     body_memory: Arc<Semaphore>,
 }
@@ -212,9 +270,13 @@ impl Limits {
     /// Limits of these sizes, with nothing used.
     #[must_use]
     pub fn new(sizes: LimitSizes) -> Self {
+        let callers = sizes.callers.iter();
+        let callers = callers.map(|(name, own)| (name.clone(), CallerUse::new(*own, &sizes)));
+        let keys = sizes.keys.iter();
+        let keys = keys.map(|(name, own)| (name.clone(), Rate::new(*own, sizes.largest())));
         Self {
-            callers: Cache::new(REMEMBERED_MAX),
-            keys: Cache::new(REMEMBERED_MAX),
+            callers: Uses::new(callers),
+            keys: Uses::new(keys),
             in_flight: Arc::new(Semaphore::new(sizes.in_flight_max)),
             body_memory: Arc::new(Semaphore::new(sizes.body_memory_bytes_max)),
             sizes,
@@ -234,20 +296,51 @@ impl Limits {
         Ok(())
     }
 
-    /// Counts `amount` against the caller's rate: all or none.
+    /// A place among the requests in flight and among the caller's own, and one request of the caller's rate: before
+    /// anything of its body is read.
+    ///
+    /// # Errors
+    /// [`Refused`] when all places are taken, or the rate is used up.
+    pub fn enter(&self, caller: &CallerName, now: Instant) -> Result<InFlight, Refused> {
+        let place = Arc::clone(&self.in_flight).try_acquire_owned();
+        let place = place.map_err(|_| overloaded(Limit::InFlight))?;
+        let used = self.caller(caller);
+        let own = Arc::clone(&used.places).try_acquire_owned();
+        let own = own.map_err(|_| limited(Limit::CallerInFlight, PLACE_RETRY))?;
+        used.take(Amount::one(0), now)?;
+        let body_memory = (Arc::clone(&self.body_memory), Arc::clone(&used.body_memory));
+        let memory = Memory { whole: body_memory.0, own: body_memory.1 };
+        Ok(InFlight { memory, _place: place, _of_the_caller: own })
+    }
+
+    /// Counts `amount` against the caller's rate, beyond the one request that [`Limits::enter`] has counted: all or
+    /// none.
     ///
     /// # Errors
     /// [`RateLimited`], with when to come again.
-    pub fn admit(&self, caller: &CallerName, amount: Amount) -> Result<(), RateLimited> {
-        refuse_caller(self.caller(caller).rate.take(amount))
+    pub fn admit(
+        &self,
+        caller: &CallerName,
+        amount: Amount,
+        now: Instant,
+    ) -> Result<(), RateLimited> {
+        self.caller(caller).take(amount, now)
     }
 
     /// Counts `amount` against the key's rate. Only for what policy has permitted.
     ///
     /// # Errors
     /// [`RateLimited`], with when to come again.
-    pub fn admit_key(&self, key: &KeyName, amount: Amount) -> Result<(), RateLimited> {
-        refuse_key(self.key(key).take(amount))
+    pub fn admit_key(
+        &self,
+        key: &KeyName,
+        amount: Amount,
+        now: Instant,
+    ) -> Result<(), RateLimited> {
+        self.key(key).take(amount, now).map_err(|short| match short {
+            Short::Requests(wait) => limited(Limit::KeyRequests, wait),
+            Short::Bytes(wait) => limited(Limit::KeyBytes, wait),
+        })
     }
 
     /// What holds a stream of this caller under this key to their rates.
@@ -256,38 +349,12 @@ impl Limits {
         Pace { caller: self.caller(caller), key: self.key(key) }
     }
 
-    /// A place among the requests in flight, and among the caller's own.
-    ///
-    /// # Errors
-    /// [`NoPlace`] when all places are taken.
-    pub fn enter(&self, caller: &CallerName) -> Result<InFlight, NoPlace> {
-        let place = Arc::clone(&self.in_flight).try_acquire_owned();
-        let place = place.map_err(|_| overloaded(Limit::InFlight))?;
-        let own = Arc::clone(&self.caller(caller).places).try_acquire_owned();
-        let own = own.map_err(|_| limited(Limit::CallerInFlight, PLACE_RETRY))?;
-        Ok(InFlight { _place: place, _of_the_caller: own })
+    fn caller(&self, name: &CallerName) -> Arc<CallerUse> {
+        self.callers.get(name, || CallerUse::new(self.sizes.caller, &self.sizes))
     }
 
-    /// Memory for a body of `bytes` bytes.
-    ///
-    /// # Errors
-    /// [`Overloaded`] when the bodies in memory leave too little.
-    pub fn body_memory(&self, bytes: usize) -> Result<BodyMemory, Overloaded> {
-        let bytes = u32::try_from(bytes).map_err(|_| overloaded(Limit::BodyMemory))?;
-        let permit = Arc::clone(&self.body_memory).try_acquire_many_owned(bytes);
-        permit.map(BodyMemory).map_err(|_| overloaded(Limit::BodyMemory))
-    }
-
-    /// Makes `memory` large enough for a body of `bytes` bytes.
-    ///
-    /// # Errors
-    /// [`Overloaded`] when the bodies in memory leave too little; what it had, it keeps.
-    pub fn grow(&self, memory: &mut BodyMemory, bytes: usize) -> Result<(), Overloaded> {
-        let more = bytes.saturating_sub(memory.0.num_permits());
-        if more > 0 {
-            memory.0.merge(self.body_memory(more)?.0);
-        }
-        Ok(())
+    fn key(&self, name: &KeyName) -> Arc<Rate> {
+        self.keys.get(name, || Rate::new(self.sizes.key, self.sizes.largest()))
     }
 
     /// Requests in flight now.
@@ -295,76 +362,53 @@ impl Limits {
     pub fn in_flight(&self) -> usize {
         self.sizes.in_flight_max.saturating_sub(self.in_flight.available_permits())
     }
+}
 
-    fn caller(&self, name: &CallerName) -> Arc<CallerUse> {
-        if let Some(known) = self.callers.get(name) {
-            return known;
-        }
-        let sizes = self.sizes.callers.get(name).copied().unwrap_or(self.sizes.caller);
-        let places = Arc::new(Semaphore::new(sizes.in_flight_max));
-        let fresh = CallerUse { rate: Rate::new(sizes.rate, self.largest()), places };
-        remember(&self.callers, name, fresh)
-    }
-
-    fn key(&self, name: &KeyName) -> Arc<Rate> {
-        if let Some(known) = self.keys.get(name) {
-            return known;
-        }
-        let sizes = self.sizes.keys.get(name).copied().unwrap_or(self.sizes.key);
-        remember(&self.keys, name, Rate::new(sizes, self.largest()))
-    }
-
+impl LimitSizes {
     /// What one request can take at most: a bucket that is smaller would never admit it.
     fn largest(&self) -> Amount {
-        Amount { requests: self.sizes.batch_items_max, bytes: self.sizes.taken_bytes_max }
+        Amount { requests: self.batch_items_max, bytes: self.taken_bytes_max }
+    }
+}
+
+impl CallerUse {
+    fn new(own: CallerSizes, sizes: &LimitSizes) -> Self {
+        Self {
+            rate: Rate::new(own.rate, sizes.largest()),
+            places: Arc::new(Semaphore::new(own.in_flight_max)),
+            body_memory: Arc::new(Semaphore::new(own.body_memory_bytes_max)),
+        }
+    }
+
+    fn take(&self, amount: Amount, now: Instant) -> Result<(), RateLimited> {
+        self.rate.take(amount, now).map_err(|short| match short {
+            Short::Requests(wait) => limited(Limit::CallerRequests, wait),
+            Short::Bytes(wait) => limited(Limit::CallerBytes, wait),
+        })
     }
 }
 
 impl Pace {
-    /// Waits until the rates of the caller and of the key admit `bytes` more.
-    pub async fn wait_for(&self, bytes: usize) {
-        let amount = Amount { requests: 0, bytes };
-        wait_for(&self.caller.rate, amount, Limit::CallerBytes).await;
-        wait_for(&self.key, amount, Limit::KeyBytes).await;
-    }
-}
-
-async fn wait_for(rate: &Rate, amount: Amount, limit: Limit) {
-    let Err((_, mut wait)) = rate.take(amount) else { return };
-    limit.bit();
-    loop {
-        tokio::time::sleep(wait).await;
-        match rate.take(amount) {
-            Ok(()) => return,
-            Err((_, longer)) => wait = longer,
+    /// Waits until the rates of the caller and of the key have `bytes` for the stream. Where messages were refused for
+    /// it, it waits once more as long: half is theirs.
+    pub async fn wait_for(&self, bytes: usize, now: Now) {
+        let mut waited = Duration::ZERO;
+        for (rate, limit) in
+            [(&self.caller.rate, Limit::CallerBytes), (&*self.key, Limit::KeyBytes)]
+        {
+            let owed = rate.owe(bytes, now.later(waited).monotonic);
+            if owed.is_zero() {
+                continue;
+            }
+            limit.bit();
+            tokio::time::sleep(owed).await;
+            waited += owed;
+            if rate.is_crowded() {
+                tokio::time::sleep(owed).await;
+                waited += owed;
+            }
         }
     }
-}
-
-/// Keeps `fresh` under `name`, or what another has put there in the meantime.
-fn remember<K: Clone + Eq + std::hash::Hash, V>(
-    known: &Cache<K, Arc<V>>,
-    name: &K,
-    fresh: V,
-) -> Arc<V> {
-    let fresh = Arc::new(fresh);
-    let kept = known.get_or_insert_with(name, || Ok::<_, std::convert::Infallible>(fresh.clone()));
-    let Ok(kept) = kept;
-    kept
-}
-
-fn refuse_caller(taken: Result<(), (Bucket, Duration)>) -> Result<(), RateLimited> {
-    taken.map_err(|(bucket, wait)| match bucket {
-        Bucket::Requests => limited(Limit::CallerRequests, wait),
-        Bucket::Bytes => limited(Limit::CallerBytes, wait),
-    })
-}
-
-fn refuse_key(taken: Result<(), (Bucket, Duration)>) -> Result<(), RateLimited> {
-    taken.map_err(|(bucket, wait)| match bucket {
-        Bucket::Requests => limited(Limit::KeyRequests, wait),
-        Bucket::Bytes => limited(Limit::KeyBytes, wait),
-    })
 }
 
 fn limited(limit: Limit, retry_after: Duration) -> RateLimited {

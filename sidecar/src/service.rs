@@ -199,7 +199,7 @@ impl Service {
             return Err(Error::DecryptionFailed);
         };
         let permit = self.permit(caller, action, &name, Some(context), now)?;
-        self.limits.admit_key(&name, amount)?;
+        self.limits.admit_key(&name, amount, now.monotonic)?;
         match self.keyring.opening_key(&permit, key_ref, now).await {
             Err(KeyringError::NoSuchVersion) => Err(Error::DecryptionFailed),
             other => Ok((other?, permit)),

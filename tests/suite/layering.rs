@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("root", "names secret clock error_chain"),
     ("store", "names secret clock"),
     ("policy", "names clock envelope"),
-    ("limits", "names"),
+    ("limits", "names clock"),
     ("emergency", "names clock policy"),
     ("identity", "names clock error_chain secret policy root"),
     ("config", "names policy limits secret root store identity"),

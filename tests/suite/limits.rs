@@ -167,3 +167,28 @@ async fn one_user_cannot_take_every_connection_of_the_socket() {
     assert_eq!(bitten(&sidecar, "user_connections").await, 1.0);
     sidecar.client().encrypt("demo", b"over TCP", &json!({})).await;
 }
+
+#[tokio::test]
+async fn one_caller_cannot_take_all_memory_for_bodies_whatever_its_rights_and_rates() {
+    let sizes = "body_memory_bytes_max = 4000000\njson_body_bytes_max = 1000000";
+    let own =
+        "[[limits.callers]]\nname = \"stranger\"\nrequests_per_second = 1\nbytes_per_second = 1";
+    let sidecar = start(&format!("{sizes}\n{own}")).await;
+    let token = std::fs::read_to_string(sidecar.token_file("stranger")).unwrap();
+    let head = format!(
+        "POST /v1/encrypt HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: 1000000\r\n\r\n"
+    );
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        let mut raw = Raw::unix(&sidecar.socket()).await;
+        raw.send(&head).await;
+        raw.send(vec![b' '; 999_999]).await;
+        held.push(raw);
+    }
+    until("its share is used up", async || bitten(&sidecar, "caller_body_memory").await >= 1.0)
+        .await;
+    let another = sidecar.client().post_json("/v1/encrypt", &message("demo", 600_000)).await;
+    assert_eq!(another.status, 200, "the others have memory left");
+    drop(held);
+}

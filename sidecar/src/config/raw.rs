@@ -124,6 +124,9 @@ impl Problem {
 impl RawConfig {
     /// Checks what types alone cannot, and gives the typed configuration.
     pub(super) fn check(self) -> Result<Config, Problem> {
+        let callers = self.callers.into_iter().enumerate();
+        let callers = callers.map(|(index, caller)| caller.check(index));
+        let callers = callers.collect::<Result<Vec<_>, _>>()?;
         check_bounds(&self.cache)?;
         check_keys(&self.keys)?;
         Ok(Config {
@@ -137,17 +140,12 @@ impl RawConfig {
                 RawProtection::Mlock => Protection::Mlock,
                 RawProtection::Secretmem => Protection::Secretmem,
             },
-            limits: self.limits.check()?,
+            limits: self.limits.check(&callers)?,
             log: self.log,
             policy: check_policy(self.policy)?,
             emergency: check_emergency(self.emergency)?,
             identity: self.identity.check()?,
-            callers: self
-                .callers
-                .into_iter()
-                .enumerate()
-                .map(|(index, caller)| caller.check(index))
-                .collect::<Result<_, _>>()?,
+            callers,
         })
     }
 }

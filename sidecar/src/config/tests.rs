@@ -256,7 +256,8 @@ fn a_database_is_reached_over_tls_unless_it_is_on_this_machine() {
 fn one_caller_never_has_all_places_unless_it_is_said() {
     let limits = |text: &str| {
         let needed = "[root.local]\nkey_file = \"k\"\n[store]\nsqlite = \"s\"";
-        parse(&format!("{needed}\n{text}")).map(|config| config.limits)
+        let callers = "[[callers]]\nname = \"a\"\nuid = 1";
+        parse(&format!("{needed}\n{callers}\n{text}")).map(|config| config.limits)
     };
     let usual = limits("").unwrap();
     assert_eq!((usual.caller.in_flight_max, usual.user_connections_max), (384, 768));
@@ -267,8 +268,16 @@ fn one_caller_never_has_all_places_unless_it_is_said() {
     );
     let own = own.unwrap().callers[&"a".parse().unwrap()];
     assert_eq!((own.in_flight_max, own.rate.requests_per_second.get()), (3, 7));
+    let memory = (usual.caller.body_memory_bytes_max, few.caller.body_memory_bytes_max);
+    assert_eq!(memory, (48 << 20, 48 << 20));
+    let little =
+        limits("[limits]\nbody_memory_bytes_max = 100\njson_body_bytes_max = 100").unwrap();
+    assert_eq!(little.caller.body_memory_bytes_max, 100, "one body at least");
+    limits("[[limits.callers]]\nname = \"system:serviceaccount:a:b\"").unwrap();
     for (text, setting) in [
         ("[[limits.callers]]\nname = \"a b\"", "limits.callers.0.name"),
+        ("[[limits.callers]]\nname = \"nobody\"", "limits.callers.0.name"),
+        ("[limits]\ncaller_body_memory_bytes_max = 1", "limits.caller_body_memory_bytes_max"),
         (
             "[[limits.callers]]\nname = \"a\"\n[[limits.callers]]\nname = \"a\"",
             "limits.callers.1.name",

@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 
 use super::error::{Code, Failure};
 use crate::envelope::SealSegment;
-use crate::limits::{BodyMemory, Limit, Limits};
+use crate::limits::{BodyMemory, Limit, Memory};
 use crate::secret::{SealBuffer, WipedBytes};
 
 /// A refused body is read on, up to this length and time, so that its sender sees the answer.
@@ -80,14 +80,14 @@ impl BodyReader {
     pub(super) async fn whole(
         &mut self,
         bytes_max: usize,
-        limits: &Limits,
+        memory: &Memory,
     ) -> Result<WholeBody, Failure> {
         self.refuse_too_large(bytes_max)?;
-        within(self.timeout, self.collect(bytes_max, limits)).await?
+        within(self.timeout, self.collect(bytes_max, memory)).await?
     }
 
-    async fn collect(&mut self, bytes_max: usize, limits: &Limits) -> Result<WholeBody, Failure> {
-        let mut memory = limits.body_memory(0)?;
+    async fn collect(&mut self, bytes_max: usize, share: &Memory) -> Result<WholeBody, Failure> {
+        let mut memory = share.take(0)?;
         let mut bytes = WipedBytes::default();
         let expected = self.exact_len().and_then(|len| usize::try_from(len).ok());
         while let Some(frame) = self.next().await? {
@@ -96,13 +96,13 @@ impl BodyReader {
                 return Err(too_large(bytes_max));
             }
             if bytes.is_empty() && self.body.is_end_stream() {
-                limits.grow(&mut memory, needed)?;
+                share.grow(&mut memory, needed)?;
                 return Ok(WholeBody { bytes: Received::AsItCame(frame), memory });
             }
             if needed > bytes.capacity() {
                 let room = needed.next_power_of_two().max(FIRST_ROOM);
                 let room = expected.map_or(room, |expected| room.min(expected.max(needed)));
-                limits.grow(&mut memory, room)?;
+                share.grow(&mut memory, room)?;
                 make_room(&mut bytes, room);
             }
             bytes.extend_from_slice(&frame);

@@ -20,7 +20,7 @@ use super::request_id::RequestId;
 use crate::emergency::EmergencyError;
 use crate::error_chain::error_chain;
 use crate::keyring::KeyringError;
-use crate::limits::{NoPlace, Overloaded, RateLimited};
+use crate::limits::{Overloaded, RateLimited, Refused};
 use crate::root::RootError;
 use crate::service::Error;
 use crate::store::StoreError;
@@ -141,11 +141,11 @@ impl From<RateLimited> for Failure {
     }
 }
 
-impl From<NoPlace> for Failure {
-    fn from(none: NoPlace) -> Self {
+impl From<Refused> for Failure {
+    fn from(none: Refused) -> Self {
         match none {
-            NoPlace::OfItsCaller(limited) => limited.into(),
-            NoPlace::AtAll(overloaded) => overloaded.into(),
+            Refused::OfItsCaller(limited) => limited.into(),
+            Refused::AtAll(overloaded) => overloaded.into(),
         }
     }
 }
@@ -172,7 +172,6 @@ impl Failure {
                 "give the context, key store and bytes that it was encrypted with",
             ),
             Error::RateLimited(limited) => (*limited).into(),
-            Error::Overloaded(overloaded) => (*overloaded).into(),
             Error::LimitReached => Self::new(
                 Code::Conflict,
                 "the usage limit of the key version was reached: send the message again",

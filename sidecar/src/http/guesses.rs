@@ -1,6 +1,8 @@
 //! Slows down who shows wrong credentials, and counts them by where they come from.
 //!
-//! A refusal is held back, and nothing else: a credential that is right is never made to wait, whoever else is
+//! A refusal is held back, and nothing else; who hangs up does not wait, and is counted all the same
+//! (`who_hangs_up_before_the_answer_is_counted_all_the_same` in the suite). So this slows down programs that go on trying,
+//! and raises the alarm; what keeps a guesser out is that tokens cannot be guessed. Of the others: a credential that is right is never made to wait, whoever else is
 //! guessing, and whoever guesses beside it from the same place
 //! (`wrong_credentials_are_answered_slower_and_slower_and_right_ones_at_once`). A refusal that is held back has no
 //! place in flight and no memory of a body; its connection has its place.

@@ -6,8 +6,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use procfs::net::TcpState;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,8 +26,10 @@ impl fmt::Display for Source {
     }
 }
 
-/// One walk through the kernel's table at a time.
-static WALKS: Semaphore = Semaphore::const_new(1);
+/// One walk through the kernel's table at a time: each has the permit until it has ended, whoever still waits for it.
+static WALK: Mutex<()> = Mutex::const_new(());
+/// More do not wait for theirs: where they come from is not known then.
+static WAITING: Semaphore = Semaphore::const_new(32);
 
 /// Both ends of a TCP connection.
 #[derive(Debug)]
@@ -47,15 +48,20 @@ impl TcpEnds {
     pub(super) async fn source(&self) -> Source {
         let (client, server) = (self.client, self.server);
         let find = || async move {
-            let _alone = WALKS.acquire().await;
-            let found = tokio::task::spawn_blocking(move || owner(client, server)).await;
-            found.ok().flatten().map_or(Source::Unknown, Source::User)
+            let Ok(_waiting) = WAITING.try_acquire() else { return Source::Unknown };
+            let walk = WALK.lock().await;
+            let found = tokio::task::spawn_blocking(move || {
+                let _walk = walk;
+                owner(client, server)
+            });
+            found.await.ok().flatten().map_or(Source::Unknown, Source::User)
         };
         *self.source.get_or_init(find).await
     }
 }
 
-/// The user whose socket goes from `client` to `server`. What is left of a closed socket belongs to nobody.
+/// The user whose socket goes from `client` to `server`. A socket that its process has closed has no inode: it is
+/// nobody's, and its user is said to be root.
 fn owner(client: SocketAddr, server: SocketAddr) -> Option<u32> {
     let same = |entry: SocketAddr, wanted: SocketAddr| {
         entry.port() == wanted.port() && entry.ip().to_canonical() == wanted.ip().to_canonical()
@@ -63,7 +69,7 @@ fn owner(client: SocketAddr, server: SocketAddr) -> Option<u32> {
     let tables = [procfs::net::tcp, procfs::net::tcp6];
     tables.into_iter().filter_map(|table| table().ok()).flatten().find_map(|entry| {
         let is_it = same(entry.local_address, client) && same(entry.remote_address, server);
-        (is_it && entry.state != TcpState::TimeWait).then_some(entry.uid)
+        (is_it && entry.inode != 0).then_some(entry.uid)
     })
 }
 
@@ -84,6 +90,16 @@ mod tests {
             let uid = rustix::process::getuid().as_raw();
             assert_eq!(TcpEnds::new(from, server).source().await, Source::User(uid));
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_its_client_has_closed_is_nobody_s_and_not_root_s() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        let client = TcpStream::connect(server).await.unwrap();
+        let (_accepted, from) = listener.accept().await.unwrap();
+        drop(client);
+        assert_eq!(TcpEnds::new(from, server).source().await, Source::Unknown);
     }
 
     #[tokio::test]

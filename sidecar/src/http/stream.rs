@@ -24,7 +24,7 @@ use crate::envelope::{
     Context, FORMAT_OVERHEAD_BYTES, HEADER_BYTES, Header, LastSegment, SEGMENT_BYTES, SealSegment,
     Suite, TAG_BYTES,
 };
-use crate::limits::{BodyMemory, InFlight};
+use crate::limits::{BodyMemory, InFlight, STREAM_MEMORY_BYTES};
 use crate::names::{KeyName, KeyVersion};
 use crate::secret::{OpenBuffer, Plaintext};
 use crate::service::{OpeningStream, RewrappingStream, SealingStream};
@@ -34,8 +34,7 @@ pub(super) static NEW_CONTEXT: HeaderName = HeaderName::from_static("keypod-new-
 static KEY: HeaderName = HeaderName::from_static("keypod-key");
 static KEY_VERSION: HeaderName = HeaderName::from_static("keypod-key-version");
 
-/// Memory that one stream takes at most: a segment that is read, one that is worked on, one that is sent.
-const STREAM_MEMORY_BYTES: usize = 4 * (SEGMENT_BYTES + TAG_BYTES);
+const _: () = assert!(STREAM_MEMORY_BYTES == 4 * SEALED_SEGMENT_BYTES, "four segments");
 /// A sealed segment that is not the last.
 const SEALED_SEGMENT_BYTES: usize = SEGMENT_BYTES + TAG_BYTES;
 
@@ -49,7 +48,7 @@ struct Held {
 
 impl Held {
     fn new(api: &Api, call: Call) -> Result<Self, Failure> {
-        let memory = api.service.limits().body_memory(STREAM_MEMORY_BYTES)?;
+        let memory = call.in_flight.memory().take(STREAM_MEMORY_BYTES)?;
         let answer_timeout = api.settings.answer_timeout;
         Ok(Self { body: call.body, answer_timeout, _in_flight: call.in_flight, _memory: memory })
     }
@@ -61,7 +60,7 @@ pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failu
     let context = context_of(call.headers(), &CONTEXT)?.unwrap_or_default();
     let known_len = call.body.exact_len().and_then(|len| usize::try_from(len).ok());
     if let Some(len) = known_len.filter(|len| *len <= SEGMENT_BYTES) {
-        let _memory = api.service.limits().body_memory(len)?;
+        let _memory = call.in_flight.memory().take(len)?;
         let buffer = call.body.plaintext(len).await?;
         let sealed = api.service.encrypt(&call.caller, &key, &context, buffer).await?;
         let body = Body::from(sealed.ciphertext.into_bytes());
@@ -96,7 +95,7 @@ pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failu
     let context = context_of(call.headers(), &CONTEXT)?.unwrap_or_default();
     let (start, header) = read_header(&mut call.body).await?;
     if header.suite() == Suite::Whole {
-        let (buffer, _memory) = rest_of_whole(api, &mut call.body, start).await?;
+        let (buffer, _memory) = rest_of_whole(api, &mut call, start).await?;
         let opened = api.service.decrypt(&call.caller, &context, buffer).await?;
         let body = Body::from(Bytes::from_owner(PlaintextBytes(opened.plaintext)));
         return Ok(octets(body, &opened.key, opened.version));
@@ -131,7 +130,7 @@ pub(super) async fn rewrap(api: &Api, mut call: Call) -> Result<Response, Failur
     let new_context = context_of(call.headers(), &NEW_CONTEXT)?;
     let (start, header) = read_header(&mut call.body).await?;
     if header.suite() == Suite::Whole {
-        let (buffer, _memory) = rest_of_whole(api, &mut call.body, start).await?;
+        let (buffer, _memory) = rest_of_whole(api, &mut call, start).await?;
         let sealed =
             api.service.rewrap(&call.caller, &context, new_context.as_ref(), buffer).await?;
         let body = Body::from(sealed.ciphertext.into_bytes());
@@ -177,11 +176,11 @@ async fn read_header(body: &mut BodyReader) -> Result<(Vec<u8>, Header), Failure
 /// The whole message that begins with `start`: its length has the limit of a JSON body.
 async fn rest_of_whole(
     api: &Api,
-    body: &mut BodyReader,
+    call: &mut Call,
     start: Vec<u8>,
 ) -> Result<(OpenBuffer, BodyMemory), Failure> {
     let bytes_max = api.settings.json_body_bytes_max.saturating_sub(start.len());
-    let rest = body.whole(bytes_max, api.service.limits()).await?;
+    let rest = call.body.whole(bytes_max, call.in_flight.memory()).await?;
     let mut whole = start;
     whole.reserve_exact(rest.len());
     whole.extend_from_slice(&rest);

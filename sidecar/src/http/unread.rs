@@ -22,18 +22,18 @@ use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use super::error::Failure;
-use crate::limits::{BodyMemory, Limit, Limits};
+use crate::limits::{BodyMemory, Limit, Memory};
 
 /// Smaller answers do not count: about what the kernel takes in without waiting for the client.
 const UNCOUNTED_BYTES_MAX: u64 = 128 << 10;
 
 /// Counts an answer that is whole in memory against the memory for bodies, until its last byte is sent.
-pub(super) async fn hold(response: Response, limits: &Limits) -> Result<Response, Failure> {
+pub(super) async fn hold(response: Response, share: &Memory) -> Result<Response, Failure> {
     let len = response.body().size_hint().exact().unwrap_or(0);
     if len <= UNCOUNTED_BYTES_MAX {
         return Ok(response);
     }
-    let memory = limits.body_memory(usize::try_from(len).unwrap_or(usize::MAX))?;
+    let memory = share.take(usize::try_from(len).unwrap_or(usize::MAX))?;
     let (parts, body) = response.into_parts();
     // It is there already: nothing is waited for, and a single frame is not copied.
     let bytes = body.collect().await.map_err(|_| super::error::panicked())?.to_bytes();

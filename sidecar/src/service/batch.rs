@@ -4,6 +4,7 @@
 //! count one by one, but in an encryption, which has one key.
 
 use super::{Error, Opened, Sealed, Service};
+use crate::clock::Now;
 use crate::envelope::{self, Context};
 use crate::limits::Amount;
 use crate::names::KeyName;
@@ -50,8 +51,8 @@ impl Service {
         key: &KeyName,
         items: Vec<Result<EncryptItem, Error>>,
     ) -> Result<Vec<Result<Sealed, Error>>, Error> {
-        self.admit_batch(caller, &items, |item| item.buffer.plaintext_len())?;
         let now = self.now();
+        self.admit_batch(caller, &items, |item| item.buffer.plaintext_len(), now)?;
         let split = |item: Result<EncryptItem, Error>| match item {
             Ok(EncryptItem { buffer, context }) => (context, Ok(buffer)),
             Err(error) => (Context::default(), Err(error)),
@@ -75,7 +76,7 @@ impl Service {
             self.permit(caller, Action::Encrypt, key, None, now)?;
             return Ok(permitted.into_iter().filter_map(Result::err).map(Err).collect());
         };
-        self.limits.admit_key(key, amount)?;
+        self.limits.admit_key(key, amount, now.monotonic)?;
         let (messages, bytes) = (amount.requests as u64, amount.bytes as u64);
         let sealing = self.keyring.sealing_key(permit, messages, bytes, now).await?;
         let seal = |(permit, buffer): (Permit<'_>, SealBuffer)| {
@@ -94,8 +95,8 @@ impl Service {
         caller: &Caller,
         items: Vec<Result<DecryptItem, Error>>,
     ) -> Result<Vec<Result<Opened, Error>>, Error> {
-        self.admit_batch(caller, &items, |item| item.buffer.as_bytes().len())?;
         let now = self.now();
+        self.admit_batch(caller, &items, |item| item.buffer.as_bytes().len(), now)?;
         let mut opened = Vec::with_capacity(items.len());
         for item in items {
             opened.push(match item {
@@ -117,8 +118,8 @@ impl Service {
         caller: &Caller,
         items: Vec<Result<RewrapItem, Error>>,
     ) -> Result<Vec<Result<Sealed, Error>>, Error> {
-        self.admit_batch(caller, &items, |item| item.buffer.as_bytes().len())?;
         let now = self.now();
+        self.admit_batch(caller, &items, |item| item.buffer.as_bytes().len(), now)?;
         let mut sealed = Vec::with_capacity(items.len());
         for item in items {
             sealed.push(match item {
@@ -136,9 +137,12 @@ impl Service {
         caller: &Caller,
         items: &[Result<T, Error>],
         bytes_of: impl Fn(&T) -> usize,
+        now: Now,
     ) -> Result<(), Error> {
         self.limits.check_batch(items.len())?;
         let bytes = items.iter().flatten().map(bytes_of).sum();
-        Ok(self.limits.admit(caller.name(), Amount { requests: items.len(), bytes })?)
+        // One of them was counted at the door.
+        let amount = Amount { requests: items.len().saturating_sub(1), bytes };
+        Ok(self.limits.admit(caller.name(), amount, now.monotonic)?)
     }
 }

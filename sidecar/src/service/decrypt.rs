@@ -32,8 +32,9 @@ impl Service {
         context: &Context,
         buffer: OpenBuffer,
     ) -> Result<Opened, Error> {
-        self.limits.admit(caller.name(), Amount::one(buffer.as_bytes().len()))?;
-        self.open(caller, Action::Decrypt, context, buffer, self.now()).await
+        let (bytes, now) = (buffer.as_bytes().len(), self.now());
+        self.limits.admit(caller.name(), Amount::bytes(bytes), now.monotonic)?;
+        self.open(caller, Action::Decrypt, context, buffer, now).await
     }
 
     /// Opens an admitted message for `action`.

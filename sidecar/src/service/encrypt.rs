@@ -37,13 +37,11 @@ impl Service {
         context: &Context,
         buffer: SealBuffer,
     ) -> Result<Sealed, Error> {
-        let amount = Amount::one(buffer.plaintext_len());
-        self.limits.admit(caller.name(), amount)?;
-        let now = self.now();
+        let (bytes, now) = (buffer.plaintext_len(), self.now());
+        self.limits.admit(caller.name(), Amount::bytes(bytes), now.monotonic)?;
         let permit = self.permit(caller, Action::Encrypt, key, Some(context), now)?;
-        self.limits.admit_key(key, amount)?;
-        let bytes = amount.bytes as u64;
-        let sealing = self.keyring.sealing_key(&permit, 1, bytes, now).await?;
+        self.limits.admit_key(key, Amount::one(bytes), now.monotonic)?;
+        let sealing = self.keyring.sealing_key(&permit, 1, bytes as u64, now).await?;
         let (data_key, context) = sealing.for_message(&permit)?;
         let ciphertext = envelope::seal(data_key, context, buffer)?;
         Ok(Sealed::by(&sealing, ciphertext))

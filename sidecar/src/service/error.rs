@@ -3,7 +3,7 @@
 use crate::emergency::EmergencyError;
 use crate::envelope::{ContextError, NotOurs, OpenFailed, RandomUnavailable};
 use crate::keyring::KeyringError;
-use crate::limits::{Overloaded, RateLimited, TooManyItems};
+use crate::limits::{RateLimited, TooManyItems};
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +28,6 @@ pub enum Error {
     /// The caller's rate is used up.
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
-    /// Too much is under way.
-    #[error(transparent)]
-    Overloaded(#[from] Overloaded),
     /// The glass was not broken, or the emergency not ended.
     #[error(transparent)]
     Emergency(#[from] EmergencyError),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::{Error, Service};
 use crate::clock::Now;
 use crate::keyring::{KeyringError, KeyringStatus, NewKey};
-use crate::limits::Amount;
 use crate::names::{KeyName, KeyVersion};
 use crate::policy::{Action, Caller, Permit, Policies, Resource};
 use crate::store::{Approval, KeyRecord, StoreError, VersionState};
@@ -63,7 +62,6 @@ impl Service {
     /// # Errors
     /// [`Error`]. A caller who may read no key gets an empty list.
     pub async fn list_keys(&self, caller: &Caller) -> Result<Vec<KeyRecord>, Error> {
-        self.limits.admit(caller.name(), Amount::request())?;
         let now = self.now();
         let mut keys = self.keyring.list().await?;
         keys.retain(|key| self.may(caller, Action::ReadKey, &key.name, false, now));
@@ -111,7 +109,6 @@ impl Service {
         version: KeyVersion,
         confirm: &str,
     ) -> Result<Destruction, Error> {
-        self.limits.admit(caller.name(), Amount::request())?;
         let now = self.now();
         let alone = self.decide(caller, Action::Destroy, Resource::Key(name), None, false, now);
         let permit = match alone {
@@ -140,7 +137,6 @@ impl Service {
         name: &KeyName,
         version: KeyVersion,
     ) -> Result<KeyRecord, Error> {
-        self.limits.admit(caller.name(), Amount::request())?;
         let now = self.now();
         let permit = self.permit_if_approved(caller, Action::Destroy, name, now)?;
         Ok(self.keyring.cancel_destruction(&permit, version, now).await?)
@@ -151,7 +147,6 @@ impl Service {
     /// # Errors
     /// [`Error`].
     pub async fn list_approvals(&self, caller: &Caller) -> Result<Vec<(Approval, KeyName)>, Error> {
-        self.limits.admit(caller.name(), Amount::request())?;
         let now = self.now();
         let mut waiting = self.keyring.approvals(now).await?;
         waiting.retain(|(_, name)| self.may(caller, Action::Destroy, name, true, now));
@@ -176,7 +171,6 @@ impl Service {
     /// # Errors
     /// [`Error::Forbidden`], [`Error::RateLimited`].
     pub async fn status(&self, caller: &Caller) -> Result<Status, Error> {
-        self.limits.admit(caller.name(), Amount::request())?;
         let now = self.now();
         self.permit_server(caller, Action::ReadStatus, now)?;
         let store = self.keyring.check_store().await;
@@ -195,7 +189,6 @@ impl Service {
         action: Action,
         name: &KeyName,
     ) -> Result<(Permit<'static>, Now), Error> {
-        self.limits.admit(caller.name(), Amount::request())?;
         let now = self.now();
         // Not held to the key's rate: whoever uses it up must not keep an operator from disabling it.
         Ok((self.permit(caller, action, name, None, now)?, now))

@@ -22,8 +22,9 @@ impl Service {
         new_context: Option<&Context>,
         buffer: OpenBuffer,
     ) -> Result<Sealed, Error> {
-        self.limits.admit(caller.name(), Amount::one(buffer.as_bytes().len()))?;
-        self.reseal(caller, context, new_context, buffer, self.now()).await
+        let (bytes, now) = (buffer.as_bytes().len(), self.now());
+        self.limits.admit(caller.name(), Amount::bytes(bytes), now.monotonic)?;
+        self.reseal(caller, context, new_context, buffer, now).await
     }
 
     /// Rewraps an admitted message.

@@ -54,7 +54,6 @@ impl Service {
         key: &KeyName,
         context: &Context,
     ) -> Result<SealingStream, Error> {
-        self.limits.admit(caller.name(), Amount::request())?;
         self.begin_sealing(caller, Action::Encrypt, key, context).await
     }
 
@@ -68,7 +67,6 @@ impl Service {
         context: &Context,
         header: &Header,
     ) -> Result<OpeningStream, Error> {
-        self.limits.admit(caller.name(), Amount::request())?;
         self.begin_opening(caller, Action::Decrypt, context, header).await
     }
 
@@ -83,7 +81,6 @@ impl Service {
         new_context: Option<&Context>,
         header: &Header,
     ) -> Result<RewrappingStream, Error> {
-        self.limits.admit(caller.name(), Amount::request())?;
         let opening = self.begin_opening(caller, Action::Rewrap, context, header).await?;
         let context = new_context.unwrap_or(context);
         let sealing =
@@ -102,7 +99,7 @@ impl Service {
         let permit = self.permit(caller, action, key, Some(context), now)?;
         if action == Action::Encrypt {
             // What is moved has been counted when it was opened.
-            self.limits.admit_key(key, Amount::request())?;
+            self.limits.admit_key(key, Amount::one(0), now.monotonic)?;
         }
         let pace = self.limits.pace(caller.name(), key);
         let key = self.keyring.sealing_key(&permit, 1, 0, now).await?;
@@ -119,7 +116,7 @@ impl Service {
         context: &Context,
         header: &Header,
     ) -> Result<OpeningStream, Error> {
-        let (amount, now) = (Amount::request(), self.now());
+        let (amount, now) = (Amount::one(0), self.now());
         let (key, permit) = self.opening_key(caller, action, context, header, amount, now).await?;
         let (data_key, context) = key.for_message(&permit)?;
         let opener = SegmentOpener::new(data_key, context, header)?;
@@ -151,7 +148,7 @@ impl SealingStream {
         segment: SealSegment,
         last: LastSegment,
     ) -> Result<Vec<u8>, Error> {
-        self.pace.wait_for(segment.len()).await;
+        self.pace.wait_for(segment.len(), self.clock.now()).await;
         self.seal_now(segment, last).await
     }
 
@@ -184,7 +181,7 @@ impl OpeningStream {
         segment: OpenBuffer,
         last: LastSegment,
     ) -> Result<Plaintext, Error> {
-        self.pace.wait_for(segment.as_bytes().len()).await;
+        self.pace.wait_for(segment.as_bytes().len(), self.clock.now()).await;
         self.keyring.confirm_stream(&self.key, self.clock.now()).await?;
         Ok(self.opener.open(segment, last)?)
     }

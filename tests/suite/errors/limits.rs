@@ -129,8 +129,9 @@ async fn a_request_for_which_there_is_no_place_is_told_to_come_again() {
 #[tokio::test]
 async fn bodies_for_which_there_is_no_memory_are_told_to_come_again() {
     let limits = "[limits]\njson_body_bytes_max = 100000\nbody_memory_bytes_max = 300000";
-    let sidecar = SidecarBuilder::new().config(limits).key("demo").start().await;
-    let client = sidecar.client();
+    let builder = SidecarBuilder::new().config(limits).key("demo");
+    let sidecar = builder.caller("other", r#""encrypt""#, r#""demo""#).start().await;
+    let client = sidecar.client_of("other");
     let large = json!({ "key": "demo", "plaintext": "A".repeat(80_000) });
     let mut holder = hold(&sidecar).await;
     client.post_json("/v1/encrypt", &large).await.assert_problem(503, "overloaded");

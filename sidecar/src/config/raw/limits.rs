@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::{Problem, check_times};
-use crate::config::settings::LimitSettings;
-use crate::limits::{CallerSizes, RateSizes};
+use crate::config::settings::{CallerSettings, LimitSettings};
+use crate::limits::{CallerSizes, RateSizes, STREAM_MEMORY_BYTES};
 use crate::names::{CallerName, KeyName, NameError};
 
 /// No batch has more items: they are counted against it while they are read.
@@ -30,6 +31,7 @@ pub(super) struct RawLimits {
     requests_per_second: u32,
     bytes_per_second: u32,
     caller_in_flight_max: Option<usize>,
+    caller_body_memory_bytes_max: Option<usize>,
     key_requests_per_second: u32,
     key_bytes_per_second: u32,
     #[serde(with = "humantime_serde")]
@@ -57,6 +59,7 @@ impl Default for RawLimits {
             requests_per_second: 100_000,
             bytes_per_second: 1 << 30,
             caller_in_flight_max: None,
+            caller_body_memory_bytes_max: None,
             key_requests_per_second: 100_000,
             key_bytes_per_second: 1 << 30,
             header_timeout: Duration::from_secs(10),
@@ -78,6 +81,7 @@ struct RawCallerLimits {
     requests_per_second: Option<u32>,
     bytes_per_second: Option<u32>,
     in_flight_max: Option<usize>,
+    body_memory_bytes_max: Option<usize>,
 }
 
 /// `[[limits.keys]]`: what is left out is as for every key.
@@ -90,7 +94,16 @@ struct RawKeyLimits {
 }
 
 impl RawLimits {
-    pub(super) fn check(self) -> Result<LimitSettings, Problem> {
+    /// Checks them. Callers with limits of their own must be among `known`, or be somebody whom an issuer names.
+    pub(super) fn check(self, known: &[CallerSettings]) -> Result<LimitSettings, Problem> {
+        for (index, caller) in self.callers.iter().enumerate() {
+            let is_it = |known: &CallerSettings| known.grant.caller.as_str() == caller.name;
+            if !caller.name.contains(':') && !known.iter().any(is_it) {
+                let problem = "the name of one of [[callers]], or one that an issuer gives";
+                return Err(Problem::new(format!("limits.callers.{index}.name"), problem));
+            }
+        }
+
         within("limits.json_body_bytes_max", self.json_body_bytes_max, usize::MAX)?;
         within("limits.batch_items_max", self.batch_items_max, BATCH_ITEMS_MAX)?;
         within("limits.connections_max", self.connections_max, PLACES_MAX)?;
@@ -109,6 +122,10 @@ impl RawLimits {
         let user_connections_max =
             share("limits.user_connections_max", self.user_connections_max, self.connections_max)?;
         let (caller, key) = (self.caller()?, self.key()?);
+        let whole = Whole {
+            in_flight_max: self.in_flight_max,
+            body_memory_bytes: self.json_body_bytes_max..=self.body_memory_bytes_max,
+        };
         Ok(LimitSettings {
             json_body_bytes_max: self.json_body_bytes_max,
             batch_items_max: self.batch_items_max,
@@ -117,7 +134,7 @@ impl RawLimits {
             in_flight_max: self.in_flight_max,
             body_memory_bytes_max: self.body_memory_bytes_max,
             caller,
-            callers: each(self.callers, |raw, at| raw.check(at, caller, self.in_flight_max))?,
+            callers: each(self.callers, |raw, at| raw.check(at, caller, &whole))?,
             key,
             keys: each(self.keys, |raw, at| raw.check(at, key))?,
             header_timeout: self.header_timeout,
@@ -134,7 +151,17 @@ impl RawLimits {
         };
         let in_flight_max =
             share("limits.caller_in_flight_max", self.caller_in_flight_max, self.in_flight_max)?;
-        Ok(CallerSizes { rate, in_flight_max })
+        // Three quarters, but at least one body or one stream.
+        let whole = self.body_memory_bytes_max;
+        let usual = (whole - whole / 4).max(self.json_body_bytes_max);
+        let usual = usual.max(STREAM_MEMORY_BYTES).min(whole);
+        let body_memory_bytes_max = self.caller_body_memory_bytes_max.unwrap_or(usual);
+        body_memory(
+            "limits.caller_body_memory_bytes_max",
+            body_memory_bytes_max,
+            &(self.json_body_bytes_max..=whole),
+        )?;
+        Ok(CallerSizes { rate, in_flight_max, body_memory_bytes_max })
     }
 
     fn key(&self) -> Result<RateSizes, Problem> {
@@ -151,12 +178,15 @@ impl RawCallerLimits {
         self,
         at: &str,
         usual: CallerSizes,
-        in_flight_max: usize,
+        whole: &Whole,
     ) -> Result<(CallerName, CallerSizes), Problem> {
         let rate = own_rate(at, self.requests_per_second, self.bytes_per_second, usual.rate)?;
         let places = self.in_flight_max.unwrap_or(usual.in_flight_max);
-        within(format!("{at}.in_flight_max"), places, in_flight_max)?;
-        Ok((named(at, &self.name)?, CallerSizes { rate, in_flight_max: places }))
+        within(format!("{at}.in_flight_max"), places, whole.in_flight_max)?;
+        let memory = self.body_memory_bytes_max.unwrap_or(usual.body_memory_bytes_max);
+        body_memory(format!("{at}.body_memory_bytes_max"), memory, &whole.body_memory_bytes)?;
+        let own = CallerSizes { rate, in_flight_max: places, body_memory_bytes_max: memory };
+        Ok((named(at, &self.name)?, own))
     }
 }
 
@@ -226,6 +256,25 @@ fn within(setting: impl Into<String>, size: usize, most: usize) -> Result<(), Pr
         return Ok(());
     }
     Err(Problem::new(setting, format!("from 1 to {most}")))
+}
+
+/// What all callers have together, of which each has its share.
+struct Whole {
+    in_flight_max: usize,
+    /// From one body to all of them.
+    body_memory_bytes: RangeInclusive<usize>,
+}
+
+fn body_memory(
+    setting: impl Into<String>,
+    bytes: usize,
+    possible: &RangeInclusive<usize>,
+) -> Result<(), Problem> {
+    if possible.contains(&bytes) {
+        return Ok(());
+    }
+    let problem = "at least limits.json_body_bytes_max, at most limits.body_memory_bytes_max";
+    Err(Problem::new(setting, problem))
 }
 
 /// What one may hold of `whole` places: what is given, or three quarters, so that the others have a place always.

@@ -61,7 +61,7 @@ impl World {
             taken_bytes_max: 1 << 20,
             in_flight_max: 10,
             body_memory_bytes_max: 1 << 20,
-            caller: CallerSizes { rate, in_flight_max: 10 },
+            caller: CallerSizes { rate, in_flight_max: 10, body_memory_bytes_max: 1 << 20 },
             callers: HashMap::new(),
             key: rate,
             keys: HashMap::new(),
