@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use keypod_tests::{Client, Sidecar};
 use serde_json::{Value, json};
 
-use super::asks::{Ask, destroy, set_state};
+use super::asks::{Ask, approve, destroy, seal_octets, set_state};
 use super::callers::{Site, Who};
 use super::{AT_ONCE, Answers, Cell};
 
@@ -44,8 +44,18 @@ impl State {
     }
 }
 
-/// What was sealed by the key of each state that all share, before it was in it.
-pub(super) struct Keys(BTreeMap<State, String>);
+/// What every ciphertext of the matrix holds.
+pub(super) const MESSAGE: &[u8] = b"hello";
+
+/// In the place of an approval that never was.
+const NO_APPROVAL: &str = "00000000000000000000000000000000";
+
+pub(super) struct Keys {
+    /// What was sealed by the key of each state that all share, before it was in it: as text and as octets.
+    sealed: BTreeMap<State, (String, Vec<u8>)>,
+    /// By the name of the key: the last destruction that the approver asked for.
+    approvals: BTreeMap<String, String>,
+}
 
 impl Keys {
     /// Makes every key and brings it into its state.
@@ -55,38 +65,58 @@ impl Keys {
             .filter(|(_, state)| *state != State::NoKey)
             .collect();
         let admin = site.sidecar.client();
-        let made = at_once(&named, async |name, _| {
+        let made = async |name: String| {
             let made = admin.post_json("/v1/keys", &json!({ "name": name })).await;
             assert_eq!(made.status, 201, "{name}");
-        });
-        made.await;
+        };
+        at_once(named.iter().map(|(name, _)| made(name.clone()))).await;
         let mut sealed = BTreeMap::new();
         for state in State::ALL {
-            let text = match state {
-                // Its key is one of another store.
-                State::NoKey => {
-                    let other = Sidecar::start().await;
-                    other.client().encrypt("demo", b"hello", &json!({})).await
-                }
-                state => admin.encrypt(&shared(state), b"hello", &json!({})).await,
+            // Where there is no such key, it is one of another store.
+            let other = if state == State::NoKey { Some(Sidecar::start().await) } else { None };
+            let (client, key) = match &other {
+                Some(other) => (other.client(), "demo".to_owned()),
+                None => (admin.clone(), shared(state)),
             };
-            sealed.insert(state, text);
+            let text = client.encrypt(&key, MESSAGE, &json!({})).await;
+            sealed.insert(state, (text, seal_octets(&client, &key).await.body));
         }
-        bring_into(site, &named, State::Destroyed).await;
+        let destroyed = bring_into(site, &named, State::Destroyed).await;
+        let mut approvals: BTreeMap<_, _> = destroyed.into_iter().collect();
         site.restart_with_a_delay().await;
         for state in [State::DecryptOnly, State::Disabled, State::Pending] {
-            bring_into(site, &named, state).await;
+            approvals.extend(bring_into(site, &named, state).await);
         }
-        Self(sealed)
+        approvals.extend(destructions_that_wait(site).await);
+        Self { sealed, approvals }
     }
 
     pub(super) fn name(&self, cell: Cell) -> String {
         name(cell)
     }
 
-    pub(super) fn ciphertext(&self, cell: Cell) -> &str {
-        &self.0[&cell.state.unwrap()]
+    pub(super) fn sealed(&self, cell: Cell) -> &(String, Vec<u8>) {
+        &self.sealed[&cell.state.unwrap()]
     }
+
+    /// The approval that a cell is about: one that waits, or that was given before.
+    pub(super) fn approval(&self, cell: Cell) -> &str {
+        self.approvals.get(&name(cell)).map_or(NO_APPROVAL, String::as_str)
+    }
+}
+
+/// Has the approver ask for what the cells approve, where it can wait; by the name of the key.
+async fn destructions_that_wait(site: &Site) -> Vec<(String, String)> {
+    let can_wait = [State::Enabled, State::DecryptOnly, State::Disabled].map(Some);
+    let cells = Cell::all()
+        .filter(|cell| cell.ask == Ask::ApproveDestroy && can_wait.contains(&cell.state));
+    let approver = site.approver();
+    let asked = async |name: String| {
+        let asked = destroy(&approver, &name).await;
+        assert_eq!(asked.status, 202, "{name}");
+        (name, asked.text("approval"))
+    };
+    at_once(cells.map(|cell| asked(name(cell)))).await
 }
 
 /// Whether no other cell is about its key.
@@ -112,33 +142,35 @@ fn shared(state: State) -> String {
     format!("matrix-{state:?}").to_lowercase()
 }
 
-async fn at_once(named: &BTreeSet<(String, State)>, done: impl AsyncFn(&str, State)) {
-    let each = named.iter().map(|(name, state)| done(name, *state));
-    futures_util::stream::iter(each).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+async fn at_once<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    futures_util::stream::iter(all).buffer_unordered(AT_ONCE).collect().await
 }
 
-/// Brings the keys that are to be in `state` there, as two operators do it.
-async fn bring_into(site: &Site, named: &BTreeSet<(String, State)>, state: State) {
+/// Brings the keys that are to be in `state` there, as two operators do it; what was approved, by the name of the key.
+async fn bring_into(
+    site: &Site,
+    named: &BTreeSet<(String, State)>,
+    state: State,
+) -> Vec<(String, String)> {
     let (operator, approver) = (site.client(Who::PersonWithMfa, true), site.approver());
-    at_once(named, async |name, of_key| {
-        if of_key != state {
-            return;
-        }
+    let bring = async |name: String| {
+        let mut approval = NO_APPROVAL.to_owned();
         let answer = match state {
             State::Destroyed | State::Pending => {
-                let asked = destroy(&approver, name).await;
-                let path = format!("/v1/approvals/{}", asked.text("approval"));
-                operator.send(operator.request("POST", &path)).await
+                approval = destroy(&approver, &name).await.text("approval");
+                approve(operator, &approval).await
             }
-            state => set_state(operator, name, state.name()).await,
+            state => set_state(operator, &name, state.name()).await,
         };
         assert_eq!(answer.status, 200, "{name} {}", answer.code());
         let version = &answer.json()["versions"][0];
         let pending = version["destroy_at"].is_string();
         assert_eq!(pending, state == State::Pending, "{name}");
         assert!(pending || version["state"] == state.name(), "{name} {version}");
-    })
-    .await;
+        (name, approval)
+    };
+    let of_state = named.iter().filter(|(_, of_key)| *of_key == state);
+    at_once(of_state.map(|(name, _)| bring(name.clone()))).await
 }
 
 /// Every key as the administrator sees it.
@@ -154,7 +186,7 @@ pub(super) fn changed_by_a_refusal(
     after: &BTreeMap<String, Value>,
     answers: &Answers,
 ) -> Vec<String> {
-    let refused = answers.iter().filter(|(_, answer)| answer.status >= 400);
+    let refused = answers.iter().filter(|(_, said)| said.iter().any(|said| said.status >= 400));
     let names = refused.map(|(cell, _)| *cell).filter(|cell| has_its_own(*cell)).map(name);
     let changed = names.filter(|name| before.get(name) != after.get(name));
     changed.map(|name| format!("{name} was refused, and is changed")).collect()

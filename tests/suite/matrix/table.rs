@@ -1,6 +1,6 @@
 //! The table as text: how a cell is written, and what differs between two tables.
 
-use keypod_tests::{Answer, repository};
+use keypod_tests::repository;
 
 /// Rows of cells; the first one names the columns.
 pub(super) type Table = Vec<Vec<String>>;
@@ -17,27 +17,13 @@ fn parse(text: &str) -> Table {
 }
 
 /// A cell: one answer if both transports have the same, and `unix/tcp` otherwise.
-pub(super) fn cell(over_unix: &Answer, over_tcp: &Answer) -> String {
-    let (over_unix, over_tcp) = (answer(over_unix), answer(over_tcp));
-    if over_unix == over_tcp { over_unix } else { format!("{over_unix}/{over_tcp}") }
+pub(super) fn cell(over_unix: &str, over_tcp: &str) -> String {
+    if over_unix == over_tcp { over_unix.to_owned() } else { format!("{over_unix}/{over_tcp}") }
 }
 
 /// The two answers of a cell.
 pub(super) fn both_ways(cell: &str) -> [&str; 2] {
     cell.split_once('/').map_or([cell, cell], |(over_unix, over_tcp)| [over_unix, over_tcp])
-}
-
-/// The status, and the code unless it is the one that the head of the table says for that status.
-fn answer(answer: &Answer) -> String {
-    let code = answer.code();
-    match (answer.status, code.as_str()) {
-        (status @ 200..300, "")
-        | (status @ 401, "unauthenticated")
-        | (status @ 403, "forbidden")
-        | (status @ 404, "key_not_found")
-        | (status @ 410, "version_destroyed") => status.to_string(),
-        (status, code) => format!("{status} {code}"),
-    }
 }
 
 /// Every row that is not the same in both, as `-` in the file and `+` as seen, with a mark below each cell that differs;
