@@ -28,14 +28,11 @@ impl Said {
         let item = &body["items"][0]["error"];
         let is_item = way == Way::Batch && answer.status == 200 && item.is_object();
         let problem = if is_item { item } else { &body };
-        let code = problem["code"].as_str().unwrap_or_default().to_owned();
+        let mut code = problem["code"].as_str().unwrap_or_default().to_owned();
         let opens = matches!(ask, Ask::Decrypt | Ask::DecryptInEmergency);
-        let code = match answer.status {
-            200 if opens && !is_item && !is_the_message(way, answer, &body) => {
-                "and another message".to_owned()
-            }
-            _ => code,
-        };
+        if opens && code.is_empty() && !is_the_message(way, answer, &body) {
+            "and another message".clone_into(&mut code);
+        }
         Self {
             status: if is_item { status_of(&code) } else { answer.status },
             code,

@@ -55,7 +55,8 @@ pub(super) fn differences(file: &Table, seen: &Table) -> Vec<String> {
                 true => String::new(),
                 false => "^".repeat(cell.len()),
             });
-            different.push(line(' ', &marks.collect::<Vec<_>>()).replace('|', " "));
+            let marks = line(' ', &marks.collect::<Vec<_>>()).replace('|', " ");
+            different.push(marks.trim_end().to_owned());
         }
     }
     // Rows that nobody asked, or that are there twice.
