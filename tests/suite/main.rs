@@ -21,6 +21,7 @@ mod keys;
 mod layering;
 mod life;
 mod limits;
+mod matrix;
 mod memory;
 mod outside;
 mod papers;

@@ -1,23 +1,34 @@
 //! Signed tokens of real issuers, good and forged, at a real sidecar: people of Vault's OpenID Connect provider, and
 //! service accounts of a real API server of Kubernetes.
 
+mod account;
 mod accounts;
 mod people;
+mod person;
+
+pub(crate) use account::{Account, own_token};
+pub(crate) use person::Person;
 
 use keypod_tests::{Answer, Client, Sidecar, SidecarBuilder};
 use serde_json::{Value, json};
 
-/// A sidecar with these lines of `[identity]`, where `policy` decides and `demo` is a key.
-async fn sidecar(identity: &str, policy: &str) -> Sidecar {
-    builder(identity, policy).start().await
+/// The configuration that has a sidecar believe these issuers.
+pub(crate) fn identity(issuers: &str) -> String {
+    format!("[identity]\nrefresh_after = \"1s\"\n{issuers}")
 }
 
-fn builder(identity: &str, policy: &str) -> SidecarBuilder {
+/// A sidecar with these issuers, where `policy` decides and `demo` is a key.
+async fn sidecar(issuers: &str, policy: &str) -> Sidecar {
+    builder(issuers, policy).start().await
+}
+
+fn builder(issuers: &str, policy: &str) -> SidecarBuilder {
     let builder = SidecarBuilder::new().key("demo");
     let folder = builder.folder().join("policies");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("tokens.cedar"), policy).unwrap();
-    let section = format!("{identity}\n[policy]\nfolder = {:?}", folder.to_str().unwrap());
+    let section =
+        format!("{}\n[policy]\nfolder = {:?}", identity(issuers), folder.to_str().unwrap());
     builder.config(&section)
 }
 

@@ -1,129 +1,21 @@
 //! Service accounts with tokens that a real API server of Kubernetes issues, bound to pods.
 
-use std::path::Path;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keypod_test_servers::KubernetesServer;
 use keypod_tests::{Client, until};
 use serde_json::{Value, json};
 
+use super::account::{Account, own_token};
 use super::{assert_not_logged, assert_refused, both_ways, builder, decrypts, sidecar};
 
-/// An account of a namespace of its own, and a pod of it.
-struct Account {
-    server: &'static KubernetesServer,
-    http: reqwest::Client,
-    namespace: String,
-    pod_uid: String,
-}
-
-impl Account {
-    async fn new() -> Self {
-        let server = KubernetesServer::shared().unwrap();
-        let ca = std::fs::read(server.ca_file()).unwrap();
-        let ca = reqwest::Certificate::from_pem(&ca).unwrap();
-        let http = reqwest::Client::builder().no_proxy().tls_certs_only([ca]).build().unwrap();
-        let namespace = server.name("clinic");
-        let mut account = Self { server, http, namespace, pod_uid: String::new() };
-        let named = |name: &str| json!({"metadata": {"name": name}});
-        account.make("/api/v1/namespaces", &named(&account.namespace)).await;
-        account.make(&account.path("serviceaccounts"), &named("intake")).await;
-        let containers = json!([{"name": "app", "image": "app"}]);
-        let spec = json!({"serviceAccountName": "intake", "containers": containers});
-        let pod = json!({"metadata": {"name": "intake-0"}, "spec": spec});
-        let pod = account.make(&account.path("pods"), &pod).await;
-        account.pod_uid = pod["metadata"]["uid"].as_str().unwrap().to_owned();
-        account
-    }
-
-    fn path(&self, rest: &str) -> String {
-        format!("/api/v1/namespaces/{}/{rest}", self.namespace)
-    }
-
-    async fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let address = format!("{}{path}", self.server.address());
-        let request = self.http.request(method.parse().unwrap(), address).json(body);
-        let answer = request.bearer_auth(self.server.admin_token()).send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
-    }
-
-    async fn make(&self, path: &str, body: &Value) -> Value {
-        let (status, answer) = self.ask("POST", path, body).await;
-        assert_eq!(status, 201, "{path}: {answer}");
-        answer
-    }
-
-    /// A token as kubelet asks for one to project it into the pod.
-    async fn token(&self, audience: &str) -> String {
-        let pod =
-            json!({"kind": "Pod", "apiVersion": "v1", "name": "intake-0", "uid": self.pod_uid});
-        self.bound_token(audience, pod).await
-    }
-
-    async fn bound_token(&self, audience: &str, bound: Value) -> String {
-        let spec =
-            json!({"audiences": [audience], "expirationSeconds": 600, "boundObjectRef": bound});
-        let path = self.path("serviceaccounts/intake/token");
-        let answer = self.make(&path, &json!({"spec": spec})).await;
-        answer["status"]["token"].as_str().unwrap().to_owned()
-    }
-
-    /// A token for the API server itself, of an account that may review tokens: what the sidecar's own pod has.
-    async fn reviewer_token(&self) -> String {
-        let subject =
-            json!({"kind": "ServiceAccount", "name": "intake", "namespace": self.namespace});
-        let binding = json!({
-            "metadata": {"name": self.namespace},
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io",
-                "kind": "ClusterRole",
-                "name": "system:auth-delegator",
-            },
-            "subjects": [subject],
-        });
-        let path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
-        self.make(path, &binding).await;
-        self.token(self.server.issuer()).await
-    }
-
-    fn caller(&self) -> String {
-        format!("system:serviceaccount:{}:intake", self.namespace)
-    }
-
-    /// The section, with these lines more; the sidecar's own token is in the file.
-    fn identity(&self, lines: &str, token_file: &Path) -> String {
-        format!(
-            "[identity]\nrefresh_after = \"1s\"\n[identity.kubernetes]\naudience = \"keypod\"\nca_file = {:?}\ntoken_file = {:?}\n{lines}",
-            self.server.ca_file().to_str().unwrap(),
-            token_file.to_str().unwrap(),
-        )
-    }
-
-    fn policy(&self) -> String {
-        format!(
-            "permit (principal == Caller::{:?}, action == Action::\"decrypt\", resource);
-             permit (principal in Role::\"system:serviceaccounts:{}\", action == Action::\"read_status\", resource)
-             when {{ principal.kind == \"service_account\" }};",
-            self.caller(),
-            self.namespace
-        )
-    }
-
-    fn keys(&self) -> String {
-        format!("jwks_url = \"{}/openid/v1/jwks\"", self.server.address())
-    }
-
-    fn reviews(&self) -> String {
-        format!("check = \"token_review\"\napi_server = \"{}\"", self.server.address())
-    }
-}
-
-/// A folder with the token of a sidecar's own pod, which may fetch keys and review tokens.
-async fn own_token(account: &Account) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("token"), account.reviewer_token().await).unwrap();
-    folder
+fn policy(account: &Account) -> String {
+    format!(
+        "permit (principal == Caller::{:?}, action == Action::\"decrypt\", resource);
+         permit (principal in Role::\"system:serviceaccounts:{}\", action == Action::\"read_status\", resource)
+         when {{ principal.kind == \"service_account\" }};",
+        account.caller(),
+        account.namespace
+    )
 }
 
 #[tokio::test]
@@ -138,7 +30,7 @@ async fn a_projected_token_decrypts_by_keys_and_by_review_and_no_other_does() {
     for check in [account.keys(), account.reviews()] {
         let lines = format!("pod_uid = \"{}\"\n{check}", account.pod_uid);
         let identity = account.identity(&lines, &folder.path().join("token"));
-        let sidecar = sidecar(&identity, &account.policy()).await;
+        let sidecar = sidecar(&identity, &policy(&account)).await;
         let sealed = sidecar.client().encrypt("demo", b"hello", &json!({})).await;
         for client in both_ways(&sidecar, &token) {
             assert_eq!(decrypts(&client, &sealed).await, 200, "{}", sidecar.log());
@@ -170,7 +62,7 @@ async fn the_token_of_a_deleted_pod_ends_with_the_next_review() {
     let (account, reviewer) = (Account::new().await, Account::new().await);
     let folder = own_token(&reviewer).await;
     let identity = account.identity(&account.reviews(), &folder.path().join("token"));
-    let sidecar = sidecar(&identity, &account.policy()).await;
+    let sidecar = sidecar(&identity, &policy(&account)).await;
     let (early, late) = (account.token("keypod").await, account.token("keypod").await);
     assert_ne!(early, late);
     let status = |token: &str| {
@@ -202,7 +94,7 @@ async fn a_sidecar_that_may_not_ask_or_whose_server_is_not_the_one_says_so() {
         (account.identity(&account.keys(), &token_file).replace(&ca, &other_ca), "ca_file"),
         (account.identity(&account.keys(), &folder.path().join("none")), "cannot read"),
     ] {
-        let builder = builder(&identity, &account.policy());
+        let builder = builder(&identity, &policy(&account));
         builder.write();
         let (status, _) = builder.run_serve(&["--check"]);
         assert!(!status.success());
