@@ -213,6 +213,33 @@ async fn who_is_taken_off_call_reads_nothing_more_in_the_middle_of_an_emergency(
 }
 
 #[tokio::test]
+async fn who_is_taken_off_call_and_may_read_as_well_needs_a_purpose_again() {
+    let sidecar = hospital().await;
+    let treatment = json!({ "tenant": "clinic-7", "purpose": "treatment" });
+    let admin = sidecar.client();
+    let record = admin.encrypt("patients", b"allergies", &tenant()).await;
+    let with_purpose = admin.encrypt("patients", b"allergies", &treatment).await;
+    // The viewer has rights of their own to decrypt: see `hospital`.
+    let viewer = sidecar.client_of("viewer");
+    let path = sidecar.folder().join("policies/entities.toml");
+    let call = |on_call: &[&str]| {
+        std::fs::write(path.with_extension("new"), entities(on_call)).unwrap();
+        std::fs::rename(path.with_extension("new"), &path).unwrap();
+    };
+    viewer.try_decrypt(&record, &tenant()).await.assert_problem(403, "forbidden");
+    call(&["viewer"]);
+    until("the viewer is on call", async || begin(&viewer, 30).await.status == 201).await;
+    assert_eq!(viewer.decrypt(&record, &tenant()).await, b"allergies");
+    call(&["bailey"]);
+    until("the purpose is asked for again", async || {
+        viewer.try_decrypt(&record, &tenant()).await.status == 403
+    })
+    .await;
+    assert_eq!(listed(&viewer).await.len(), 1, "in the middle of the emergency");
+    assert_eq!(viewer.decrypt(&with_purpose, &treatment).await, b"allergies", "as ever");
+}
+
+#[tokio::test]
 async fn no_emergency_outlives_its_sidecar() {
     let mut sidecar = hospital().await;
     let record = sidecar.client().encrypt("patients", b"allergies", &tenant()).await;
