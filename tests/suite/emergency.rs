@@ -66,21 +66,24 @@ fn lines(sidecar: &Sidecar, level: &str, fields: &[(&str, &str)]) -> usize {
 async fn a_broken_glass_opens_records_on_both_transports_until_it_is_ended() {
     let sidecar = hospital().await;
     let record = sidecar.client().encrypt("patients", b"allergies", &tenant()).await;
-    let [tcp, unix] = both_ways(&sidecar, "grey");
-    for (here, there) in [(&tcp, &unix), (&unix, &tcp)] {
+    // One who comes over TCP and one over the socket: nobody breaks the glass twice without a pause.
+    for who in ["grey", "bailey"] {
+        let [tcp, unix] = both_ways(&sidecar, who);
+        let (here, there) = if who == "grey" { (&tcp, &unix) } else { (&unix, &tcp) };
         for client in [here, there] {
             client.try_decrypt(&record, &tenant()).await.assert_problem(403, "forbidden");
         }
         let begun = begin(here, 30).await;
         assert_eq!(begun.status, 201, "{}", String::from_utf8_lossy(&begun.body));
-        assert_eq!((begun.text("caller"), begun.text("reason")), ("grey".into(), REASON.into()));
+        assert_eq!((begun.text("caller"), begun.text("reason")), (who.into(), REASON.into()));
         assert!(begun.text("until") > begun.text("since"));
         // A caller is one caller, whichever way they come.
         for client in [here, there, here] {
             assert_eq!(client.decrypt(&record, &tenant()).await, b"allergies");
             client.try_decrypt(&record, &json!({})).await.assert_problem(403, "forbidden");
         }
-        for other in ["bailey", "viewer"] {
+        let other = if who == "grey" { "bailey" } else { "grey" };
+        for other in [other, "viewer"] {
             for client in both_ways(&sidecar, other) {
                 client.try_decrypt(&record, &tenant()).await.assert_problem(403, "forbidden");
             }
@@ -111,6 +114,8 @@ async fn every_emergency_is_an_alarm_and_everything_read_in_one_is_in_the_log() 
     let status = admin.get("/v1/status").await.json();
     assert_eq!(status["emergencies_active"], 1);
 
+    // A second beginning is refused, and was nothing that was permitted.
+    begin(&grey, 5).await.assert_problem(409, "conflict");
     grey.decrypt(&record, &tenant()).await;
     let items = json!({ "items": [{ "ciphertext": record }, { "ciphertext": record }], "context": tenant() });
     assert_eq!(grey.post_json("/v1/decrypt/batch", &items).await.status, 200);
@@ -128,6 +133,8 @@ async fn every_emergency_is_an_alarm_and_everything_read_in_one_is_in_the_log() 
 
     end(&grey).await;
     assert_eq!(lines(&sidecar, "WARN", &alarm), 1);
+    let broken = ("message", "permitted in an emergency");
+    assert_eq!(lines(&sidecar, "INFO", &[broken, ("action", "break_glass")]), 0);
     assert!(metric("keypod_emergencies_active").await < 0.1);
     assert!((metric("keypod_emergencies_total").await - 1.0).abs() < 0.1);
     assert_eq!(admin.get("/v1/status").await.json()["emergencies_active"], 0);
@@ -188,6 +195,24 @@ async fn each_sees_their_own_and_who_reads_the_status_sees_all() {
     end(&sidecar.client()).await.assert_problem(409, "conflict");
     assert_eq!(end(&grey).await.status, 200);
     assert_eq!(listed(&sidecar.client()).await, second);
+}
+
+#[tokio::test]
+async fn beginning_and_ending_in_a_loop_does_not_fill_the_log_with_alarms() {
+    let sidecar = hospital().await;
+    let grey = sidecar.client_of("grey");
+    assert_eq!(begin(&grey, 5).await.status, 201);
+    assert_eq!(end(&grey).await.status, 200);
+    for _ in 0..100 {
+        let refused = begin(&grey, 5).await;
+        refused.assert_problem(429, "rate_limited");
+        let after: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=10).contains(&after), "{after}");
+        end(&grey).await.assert_problem(409, "conflict");
+    }
+    let alarms = [("alert", "break_glass"), ("caller", "grey")];
+    assert_eq!((lines(&sidecar, "ERROR", &alarms), lines(&sidecar, "WARN", &alarms)), (1, 1));
+    assert_eq!(begin(&sidecar.client_of("bailey"), 5).await.status, 201, "nobody else waits");
 }
 
 #[tokio::test]

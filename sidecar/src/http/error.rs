@@ -188,6 +188,10 @@ impl Failure {
             EmergencyError::Reason | EmergencyError::Minutes { .. } => Code::InvalidRequest,
             EmergencyError::UnderWay | EmergencyError::NotUnderWay => Code::Conflict,
             EmergencyError::TooMany => Code::Overloaded,
+            EmergencyError::Pause { wait } => {
+                let retry_after = Some(wait);
+                return Self { retry_after, ..Self::new(Code::RateLimited, error.to_string()) };
+            }
             _ => return internal(&error),
         };
         Self::new(code, error.to_string())
