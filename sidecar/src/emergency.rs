@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory as _};
+
 use crate::clock::{Now, UnixSeconds};
 use crate::names::CallerName;
 use crate::policy::{Action, Permit};
@@ -27,8 +29,9 @@ const EMERGENCIES_MAX: usize = 1_024;
 /// From the end of an emergency by its caller to the next beginning of theirs: whoever begins and ends without a pause
 /// could drown everybody's alarms in their own.
 const PAUSE: Duration = Duration::from_secs(10);
+/// Characters of a reason that can be seen.
+const REASON_VISIBLE_MIN: usize = 10;
 /// Characters of a reason, without white space around it.
-const REASON_CHARS_MIN: usize = 10;
 const REASON_CHARS_MAX: usize = 500;
 
 /// One caller who has broken the glass.
@@ -52,7 +55,7 @@ pub struct Emergency {
 pub enum EmergencyError {
     /// The reason says nothing, is a novel, or could disguise itself in a log.
     #[error(
-        "`reason` must say why in 10 to 500 characters, without line ends or other control characters"
+        "`reason` must say why in 10 to 500 characters that can be seen, without line ends, control characters or invisible ones"
     )]
     Reason,
     /// It would last no time, or too long.
@@ -288,17 +291,36 @@ fn say_ended(emergency: &Emergency, how: &str) {
 /// The reason without white space around it, if it is one.
 fn check_reason(text: &str) -> Result<&str, EmergencyError> {
     let text = text.trim();
-    // A line of a log that a terminal or browser shows must read as it was written: line ends of Unicode and marks that
-    // turn the direction of text are no less than control characters here.
-    let disguises = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let length = text.chars().take(REASON_CHARS_MAX + 1).count();
-    if !(REASON_CHARS_MIN..=REASON_CHARS_MAX).contains(&length) || text.chars().any(disguises) {
+    let visible = text.chars().filter(|c| is_visible(*c)).take(REASON_VISIBLE_MIN).count();
+    if length > REASON_CHARS_MAX
+        || visible < REASON_VISIBLE_MIN
+        || text.chars().any(disguises_itself)
+    {
         return Err(EmergencyError::Reason);
     }
     Ok(text)
+}
+
+/// Whether it leaves something on a page by itself: white space and marks on other characters do not.
+fn is_visible(c: char) -> bool {
+    use GeneralCategoryGroup as Group;
+    let group = c.general_category_group();
+    matches!(group, Group::Letter | Group::Number | Group::Punctuation | Group::Symbol)
+}
+
+/// A line of a log that a terminal or browser shows must read as it was written: line ends of Unicode, marks that turn the
+/// direction of text, and what is not seen or means what its font says, are no less than control characters here.
+fn disguises_itself(c: char) -> bool {
+    use GeneralCategory as Category;
+    // Letters and a symbol by category that are blank, and the plane of tags and of variations without end.
+    let is_blank = matches!(
+        c,
+        '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}'
+    );
+    is_blank
+        || c.general_category_group() == GeneralCategoryGroup::Other
+        || matches!(c.general_category(), Category::LineSeparator | Category::ParagraphSeparator)
 }
 
 #[cfg(test)]

@@ -213,6 +213,36 @@ fn a_reason_says_something_and_cannot_disguise_itself_in_a_log() {
 }
 
 #[test]
+fn a_reason_that_cannot_be_seen_is_none_and_nothing_invisible_hides_in_one() {
+    let world = World::new();
+    let invisible =
+        ['\u{ad}', '\u{61c}', '\u{115f}', '\u{1160}', '\u{180e}', '\u{2800}', '\u{3164}'];
+    let invisible = invisible.into_iter().chain(['\u{feff}', '\u{ffa0}', '\u{e000}', '\u{10fffd}']);
+    let ranges = ['\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2060}'..='\u{206f}'];
+    let ranges = ranges.into_iter().chain(['\u{fff9}'..='\u{fffb}', '\u{e0000}'..='\u{e01ef}']);
+    for c in invisible.chain(ranges.flatten()) {
+        for bad in [c.to_string().repeat(10), format!("{REASON}{c}{REASON}")] {
+            assert_eq!(world.because("alice", &bad, 1), Err(EmergencyError::Reason), "{c:?}");
+        }
+    }
+    // Blanks and marks are text, and say nothing: only what can be seen counts.
+    for bad in [
+        "a         b",
+        "a\u{a0}\u{2003}\u{3000}      b",
+        "e\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}",
+    ] {
+        assert_eq!(world.because("alice", bad, 1), Err(EmergencyError::Reason), "{bad:?}");
+    }
+    for (caller, good) in [
+        ("a", "пациент без сознания"),
+        ("b", "患者は意識がありません。"),
+        ("c", "Bett 7: keine Vitalzeichen ❤\u{fe0f}!"),
+    ] {
+        assert_eq!(world.because(caller, good, 1).unwrap().reason, good);
+    }
+}
+
+#[test]
 fn it_lasts_at_least_a_minute_and_at_most_what_the_configuration_says() {
     let world = World::new();
     for bad in [0, 61, u32::MAX] {
