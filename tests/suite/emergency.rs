@@ -18,7 +18,11 @@ fn entities(on_call: &[&str]) -> String {
 
 /// A sidecar where `grey` and `bailey` are on call, `viewer` is not, and the pack `phi` holds.
 async fn hospital() -> Sidecar {
-    let builder = SidecarBuilder::new().key("patients");
+    hospital_of(SidecarBuilder::new()).await
+}
+
+async fn hospital_of(builder: SidecarBuilder) -> Sidecar {
+    let builder = builder.key("patients");
     let folder = builder.folder().join("policies");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("on-call.cedar"), ON_CALL).unwrap();
@@ -195,6 +199,26 @@ async fn each_sees_their_own_and_who_reads_the_status_sees_all() {
     end(&sidecar.client()).await.assert_problem(409, "conflict");
     assert_eq!(end(&grey).await.status, 200);
     assert_eq!(listed(&sidecar.client()).await, second);
+}
+
+#[tokio::test]
+async fn no_filter_of_the_log_turns_the_alarm_off() {
+    // The harness waits for the line that says "ready": the unit tests of the log have the bare "off".
+    for filter in ["off", "error", "off,keypod::emergency=off", "off,[{alert}]=off"] {
+        let filter = format!("{filter},keypod::cli=info");
+        let sidecar =
+            hospital_of(SidecarBuilder::new().variable("KEYPOD_LOG__FILTER", &filter)).await;
+        let record = sidecar.client().encrypt("patients", b"allergies", &tenant()).await;
+        let grey = sidecar.client_of("grey");
+        assert_eq!(begin(&grey, 5).await.status, 201);
+        assert_eq!(grey.decrypt(&record, &tenant()).await, b"allergies");
+        assert_eq!(end(&grey).await.status, 200);
+        let count = |level: &str, name: &str, value: &str| lines(&sidecar, level, &[(name, value)]);
+        assert_eq!(count("ERROR", "alert", "break_glass"), 1, "{filter}");
+        assert_eq!(count("INFO", "message", "permitted in an emergency"), 1, "{filter}");
+        assert_eq!(count("WARN", "alert", "break_glass"), 1, "{filter}");
+        assert!(!sidecar.log().contains("key made"), "{filter} holds for everything else");
+    }
 }
 
 #[tokio::test]
