@@ -8,12 +8,15 @@
 //! Invariants: an emergency ends on whichever clock gets there first, so a wall clock that is set back lengthens none
 //! (`a_wall_clock_that_is_set_back_lengthens_nothing`); it covers its own caller and nobody else
 //! (`an_emergency_covers_its_own_caller_alone`); none begins or ends without a line in the log that has
-//! `alert="break_glass"` (`every_beginning_and_every_end_is_an_alarm_once`): only this module begins and ends them.
+//! `alert="break_glass"` (`every_beginning_and_every_end_is_an_alarm_once`): only this module begins and ends them; nobody can raise alarms as fast as
+//! they like (`whoever_ends_one_begins_the_next_after_a_pause_alone`).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory as _};
 
 use crate::clock::{Now, UnixSeconds};
 use crate::names::CallerName;
@@ -21,10 +24,14 @@ use crate::policy::{Action, Permit};
 
 /// The field of the log by which an alarm is found.
 const ALERT: &str = "break_glass";
-/// Emergencies at once.
+/// Emergencies at once, those that were ended less than [`PAUSE`] ago among them.
 const EMERGENCIES_MAX: usize = 1_024;
+/// From the end of an emergency by its caller to the next beginning of theirs: whoever begins and ends without a pause
+/// could drown everybody's alarms in their own.
+const PAUSE: Duration = Duration::from_secs(10);
+/// Characters of a reason that can be seen.
+const REASON_VISIBLE_MIN: usize = 10;
 /// Characters of a reason, without white space around it.
-const REASON_CHARS_MIN: usize = 10;
 const REASON_CHARS_MAX: usize = 500;
 
 /// One caller who has broken the glass.
@@ -48,7 +55,7 @@ pub struct Emergency {
 pub enum EmergencyError {
     /// The reason says nothing, is a novel, or could disguise itself in a log.
     #[error(
-        "`reason` must say why in 10 to 500 characters, without line ends or other control characters"
+        "`reason` must say why in 10 to 500 characters that can be seen, without line ends, control characters or invisible ones"
     )]
     Reason,
     /// It would last no time, or too long.
@@ -60,6 +67,14 @@ pub enum EmergencyError {
     /// The caller has broken the glass already.
     #[error("this caller has broken the glass already: end that first, or let it end")]
     UnderWay,
+    /// The caller has ended one a moment ago.
+    #[error(
+        "this caller has ended an emergency a moment ago: the next can begin after the time in Retry-After"
+    )]
+    Pause {
+        /// How long the caller must wait.
+        wait: Duration,
+    },
     /// The caller has not broken the glass.
     #[error("this caller has not broken the glass, or it has ended")]
     NotUnderWay,
@@ -86,11 +101,43 @@ pub struct EmergencyCounts {
 #[derive(Debug)]
 pub struct Emergencies {
     minutes_max: u32,
-    by_caller: Mutex<HashMap<CallerName, Emergency>>,
+    emergencies: Mutex<Kept>,
     /// How many are in the map: without one, which is nearly always, no request waits for the lock.
     kept: AtomicUsize,
     begun: AtomicU64,
     decisions: AtomicU64,
+}
+
+/// What the lock guards.
+#[derive(Debug, Default)]
+struct Kept {
+    by_caller: HashMap<CallerName, Emergency>,
+    /// Until when those must wait who have ended one themselves, on the clock that nobody sets.
+    pauses: HashMap<CallerName, Instant>,
+}
+
+impl Kept {
+    fn active(&self, now: Now) -> impl Iterator<Item = &Emergency> {
+        self.by_caller.values().filter(move |emergency| !emergency.is_over(now))
+    }
+
+    /// Adds it, if its caller has none, is not to wait, and there is room.
+    fn add(&mut self, emergency: &Emergency, now: Now) -> Result<(), EmergencyError> {
+        self.pauses.retain(|_, until| *until > now.monotonic);
+        if self.by_caller.contains_key(&emergency.caller) {
+            return Err(EmergencyError::UnderWay);
+        }
+        if let Some(until) = self.pauses.get(&emergency.caller) {
+            let wait = until.saturating_duration_since(now.monotonic);
+            return Err(EmergencyError::Pause { wait });
+        }
+        // An end moves one from the first to the second, so this bounds both.
+        if self.by_caller.len() + self.pauses.len() >= EMERGENCIES_MAX {
+            return Err(EmergencyError::TooMany);
+        }
+        self.by_caller.insert(emergency.caller.clone(), emergency.clone());
+        Ok(())
+    }
 }
 
 impl Emergency {
@@ -105,7 +152,7 @@ impl Emergencies {
     pub fn new(minutes_max: u32) -> Self {
         Self {
             minutes_max,
-            by_caller: Mutex::default(),
+            emergencies: Mutex::default(),
             kept: AtomicUsize::new(0),
             begun: AtomicU64::new(0),
             decisions: AtomicU64::new(0),
@@ -139,34 +186,32 @@ impl Emergencies {
             until: end.wall,
             ends: end.monotonic,
         };
-        self.keep(&emergency)?;
+        self.keep(&emergency, now)?;
         self.begun.fetch_add(1, Ordering::Relaxed);
         let Emergency { caller, reason, until, .. } = &emergency;
         tracing::error!(alert = ALERT, %caller, reason, %until, "the glass is broken");
         Ok(emergency)
     }
 
-    fn keep(&self, emergency: &Emergency) -> Result<(), EmergencyError> {
-        let mut by_caller = self.lock();
-        if by_caller.contains_key(&emergency.caller) {
-            return Err(EmergencyError::UnderWay);
-        }
-        if by_caller.len() >= EMERGENCIES_MAX {
-            return Err(EmergencyError::TooMany);
-        }
-        by_caller.insert(emergency.caller.clone(), emergency.clone());
-        self.kept.store(by_caller.len(), Ordering::Release);
+    fn keep(&self, emergency: &Emergency, now: Now) -> Result<(), EmergencyError> {
+        let mut kept = self.lock();
+        kept.add(emergency, now)?;
+        self.kept.store(kept.by_caller.len(), Ordering::Release);
         Ok(())
     }
 
-    /// Ends the caller's own emergency.
+    /// Ends the caller's own emergency. Their next one can begin after a pause; after one whose time is up, at once.
     ///
     /// # Errors
     /// [`EmergencyError::NotUnderWay`].
     pub fn end(&self, caller: &CallerName, now: Now) -> Result<Emergency, EmergencyError> {
         self.end_due(now);
-        let ended = self.take(|emergency| emergency.caller == *caller).pop();
-        let ended = ended.ok_or(EmergencyError::NotUnderWay)?;
+        let mut kept = self.lock();
+        let ended = kept.by_caller.remove(caller).ok_or(EmergencyError::NotUnderWay)?;
+        // Under the same lock: no beginning comes in between.
+        kept.pauses.insert(caller.clone(), now.later(PAUSE).monotonic);
+        self.kept.store(kept.by_caller.len(), Ordering::Release);
+        drop(kept);
         say_ended(&ended, "the emergency was ended by its caller");
         Ok(ended)
     }
@@ -191,12 +236,13 @@ impl Emergencies {
         if self.kept.load(Ordering::Acquire) == 0 {
             return false;
         }
-        self.lock().get(caller).is_some_and(|emergency| !emergency.is_over(now))
+        self.lock().by_caller.get(caller).is_some_and(|emergency| !emergency.is_over(now))
     }
 
-    /// Writes down what a caller was permitted in an emergency. Of any other permit it takes no notice.
+    /// Writes down what a caller was permitted in an emergency. Of any other permit it takes no notice, nor of one to
+    /// break the glass: in the middle of an emergency none begins, and a beginning is an alarm.
     pub fn note(&self, permit: &Permit<'_>) {
-        if !permit.in_emergency() {
+        if !permit.in_emergency() || permit.action() == Action::BreakGlass {
             return;
         }
         self.decisions.fetch_add(1, Ordering::Relaxed);
@@ -208,8 +254,7 @@ impl Emergencies {
     /// Those that have not ended, by caller.
     #[must_use]
     pub fn list(&self, now: Now) -> Vec<Emergency> {
-        let mut emergencies: Vec<_> =
-            self.lock().values().filter(|emergency| !emergency.is_over(now)).cloned().collect();
+        let mut emergencies: Vec<_> = self.lock().active(now).cloned().collect();
         emergencies.sort_by(|one, other| one.caller.cmp(&other.caller));
         emergencies
     }
@@ -218,7 +263,7 @@ impl Emergencies {
     #[must_use]
     pub fn counts(&self, now: Now) -> EmergencyCounts {
         EmergencyCounts {
-            active: self.lock().values().filter(|emergency| !emergency.is_over(now)).count(),
+            active: self.lock().active(now).count(),
             begun: self.begun.load(Ordering::Relaxed),
             decisions: self.decisions.load(Ordering::Relaxed),
         }
@@ -226,15 +271,15 @@ impl Emergencies {
 
     /// Takes out those that `which` names.
     fn take(&self, mut which: impl FnMut(&Emergency) -> bool) -> Vec<Emergency> {
-        let mut by_caller = self.lock();
-        let taken = by_caller.extract_if(|_, emergency| which(emergency));
+        let mut kept = self.lock();
+        let taken = kept.by_caller.extract_if(|_, emergency| which(emergency));
         let taken: Vec<_> = taken.map(|(_, emergency)| emergency).collect();
-        self.kept.store(by_caller.len(), Ordering::Release);
+        self.kept.store(kept.by_caller.len(), Ordering::Release);
         taken
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<CallerName, Emergency>> {
-        self.by_caller.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.emergencies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -246,17 +291,36 @@ fn say_ended(emergency: &Emergency, how: &str) {
 /// The reason without white space around it, if it is one.
 fn check_reason(text: &str) -> Result<&str, EmergencyError> {
     let text = text.trim();
-    // A line of a log that a terminal or browser shows must read as it was written: line ends of Unicode and marks that
-    // turn the direction of text are no less than control characters here.
-    let disguises = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let length = text.chars().take(REASON_CHARS_MAX + 1).count();
-    if !(REASON_CHARS_MIN..=REASON_CHARS_MAX).contains(&length) || text.chars().any(disguises) {
+    let visible = text.chars().filter(|c| is_visible(*c)).take(REASON_VISIBLE_MIN).count();
+    if length > REASON_CHARS_MAX
+        || visible < REASON_VISIBLE_MIN
+        || text.chars().any(disguises_itself)
+    {
         return Err(EmergencyError::Reason);
     }
     Ok(text)
+}
+
+/// Whether it leaves something on a page by itself: white space and marks on other characters do not.
+fn is_visible(c: char) -> bool {
+    use GeneralCategoryGroup as Group;
+    let group = c.general_category_group();
+    matches!(group, Group::Letter | Group::Number | Group::Punctuation | Group::Symbol)
+}
+
+/// A line of a log that a terminal or browser shows must read as it was written: line ends of Unicode, marks that turn the
+/// direction of text, and what is not seen or means what its font says, are no less than control characters here.
+fn disguises_itself(c: char) -> bool {
+    use GeneralCategory as Category;
+    // Letters and a symbol by category that are blank, and the plane of tags and of variations without end.
+    let is_blank = matches!(
+        c,
+        '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}'
+    );
+    is_blank
+        || c.general_category_group() == GeneralCategoryGroup::Other
+        || matches!(c.general_category(), Category::LineSeparator | Category::ParagraphSeparator)
 }
 
 #[cfg(test)]

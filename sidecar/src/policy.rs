@@ -41,7 +41,7 @@ pub use entities::ENTITIES_FILE;
 pub use explain::{Deciding, Explanation, explain};
 pub use packs::{PACKS, names as pack_names, pack};
 pub use question::{Answer, NoQuestion, Question};
-pub use set::{CONTEXT_FILE, Policies};
+pub use set::{CONTEXT_FILE, FromFiles, Policies};
 pub use source::{DOCUMENT_BYTES_MAX, DOCUMENTS_MAX, Document, Grant, Problem, second_person};
 
 use std::fmt;

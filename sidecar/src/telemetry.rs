@@ -9,10 +9,10 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_util::MetricKindMask;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::{FilterFn, filter_fn};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{EnvFilter, filter};
+use tracing_subscriber::filter::{FilterExt as _, FilterFn, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer as _, filter};
 
 /// Upper bounds of the duration buckets, in seconds: from 25 µs, doubling, to beyond 10 s.
 const DURATION_BUCKETS: [f64; 20] = [
@@ -33,6 +33,9 @@ const QUIET: [&str; 9] =
 /// The AWS SDK warns of its own accord with what a credential process wrote and with what AWS repeats of a refused
 /// request: nothing of it is shown. The root's own error tells what is to be mended.
 const SILENT: &str = "aws_";
+/// Who has broken the glass, and what they were permitted: always shown at `info` and above, whatever `log.filter` says. An
+/// alarm that a configuration turns off is none.
+const ALWAYS: &str = "keypod::emergency";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,31 +63,37 @@ pub enum TelemetryError {
     Metrics(#[source] BuildError),
 }
 
-/// Sends log lines that pass `filter` to standard error.
+/// Sends log lines that pass `filter`, and those about emergencies, to standard error.
 ///
 /// # Errors
 /// [`TelemetryError`].
 pub fn start_log(format: Format, filter: &str) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?;
     let terminal = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let pretty = match format {
         Format::Auto => terminal,
         Format::Pretty => true,
         Format::Json => false,
     };
-    if pretty {
-        let log = log.with_ansi(terminal).with_target(false).finish();
-        log.with(quiet_libraries()).try_init().map_err(TelemetryError::Log)
+    let log = if pretty {
+        log.with_ansi(terminal).with_target(false).boxed()
     } else {
-        let log = log.json().flatten_event(true).finish();
-        log.with(quiet_libraries()).try_init().map_err(TelemetryError::Log)
-    }
+        log.json().flatten_event(true).boxed()
+    };
+    let shown = filter.and(quiet_libraries()).or(emergencies());
+    let log = tracing_subscriber::registry().with(log.with_filter(shown));
+    log.try_init().map_err(TelemetryError::Log)
 }
 
 fn quiet_libraries() -> FilterFn<impl Fn(&tracing::Metadata<'_>) -> bool> {
     filter_fn(|metadata| is_shown(metadata.target(), *metadata.level()))
         .with_max_level_hint(LevelFilter::TRACE)
+}
+
+fn emergencies() -> FilterFn<impl Fn(&tracing::Metadata<'_>) -> bool> {
+    filter_fn(|metadata| metadata.target() == ALWAYS && *metadata.level() <= tracing::Level::INFO)
+        .with_max_level_hint(LevelFilter::INFO)
 }
 
 fn is_shown(target: &str, level: tracing::Level) -> bool {
@@ -107,6 +116,8 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use tracing::Level;
 
     use super::*;
@@ -119,5 +130,30 @@ mod tests {
         }
         assert!(!is_shown("aws_config::meta::credentials::chain", Level::ERROR));
         assert!(is_shown("keypod::keyring::load", Level::TRACE));
+    }
+
+    #[test]
+    #[ignore = "the test below runs it: a process has one log"]
+    fn child() {
+        start_log(Format::Json, "off").unwrap();
+        tracing::error!(target: "keypod::emergency", "the first");
+        tracing::info!(target: "keypod::emergency", "the second");
+        tracing::debug!(target: "keypod::emergency", "NOT SHOWN");
+        tracing::error!(target: "keypod::emergency_not", "NOT SHOWN");
+        tracing::error!("NOT SHOWN");
+    }
+
+    #[test]
+    fn emergencies_are_in_the_log_even_when_it_is_off() {
+        assert_eq!(ALWAYS, format!("{}::emergency", env!("CARGO_PKG_NAME")));
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "telemetry::tests::child", "--ignored", "--nocapture"])
+            .env_clear()
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("the first") && said.contains("the second"), "{said}");
+        assert!(!said.contains("NOT SHOWN"), "{said}");
     }
 }

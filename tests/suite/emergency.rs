@@ -18,7 +18,11 @@ fn entities(on_call: &[&str]) -> String {
 
 /// A sidecar where `grey` and `bailey` are on call, `viewer` is not, and the pack `phi` holds.
 async fn hospital() -> Sidecar {
-    let builder = SidecarBuilder::new().key("patients");
+    hospital_of(SidecarBuilder::new()).await
+}
+
+async fn hospital_of(builder: SidecarBuilder) -> Sidecar {
+    let builder = builder.key("patients");
     let folder = builder.folder().join("policies");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("on-call.cedar"), ON_CALL).unwrap();
@@ -66,21 +70,24 @@ fn lines(sidecar: &Sidecar, level: &str, fields: &[(&str, &str)]) -> usize {
 async fn a_broken_glass_opens_records_on_both_transports_until_it_is_ended() {
     let sidecar = hospital().await;
     let record = sidecar.client().encrypt("patients", b"allergies", &tenant()).await;
-    let [tcp, unix] = both_ways(&sidecar, "grey");
-    for (here, there) in [(&tcp, &unix), (&unix, &tcp)] {
+    // One who comes over TCP and one over the socket: nobody breaks the glass twice without a pause.
+    for who in ["grey", "bailey"] {
+        let [tcp, unix] = both_ways(&sidecar, who);
+        let (here, there) = if who == "grey" { (&tcp, &unix) } else { (&unix, &tcp) };
         for client in [here, there] {
             client.try_decrypt(&record, &tenant()).await.assert_problem(403, "forbidden");
         }
         let begun = begin(here, 30).await;
         assert_eq!(begun.status, 201, "{}", String::from_utf8_lossy(&begun.body));
-        assert_eq!((begun.text("caller"), begun.text("reason")), ("grey".into(), REASON.into()));
+        assert_eq!((begun.text("caller"), begun.text("reason")), (who.into(), REASON.into()));
         assert!(begun.text("until") > begun.text("since"));
         // A caller is one caller, whichever way they come.
         for client in [here, there, here] {
             assert_eq!(client.decrypt(&record, &tenant()).await, b"allergies");
             client.try_decrypt(&record, &json!({})).await.assert_problem(403, "forbidden");
         }
-        for other in ["bailey", "viewer"] {
+        let other = if who == "grey" { "bailey" } else { "grey" };
+        for other in [other, "viewer"] {
             for client in both_ways(&sidecar, other) {
                 client.try_decrypt(&record, &tenant()).await.assert_problem(403, "forbidden");
             }
@@ -111,6 +118,8 @@ async fn every_emergency_is_an_alarm_and_everything_read_in_one_is_in_the_log() 
     let status = admin.get("/v1/status").await.json();
     assert_eq!(status["emergencies_active"], 1);
 
+    // A second beginning is refused, and was nothing that was permitted.
+    begin(&grey, 5).await.assert_problem(409, "conflict");
     grey.decrypt(&record, &tenant()).await;
     let items = json!({ "items": [{ "ciphertext": record }, { "ciphertext": record }], "context": tenant() });
     assert_eq!(grey.post_json("/v1/decrypt/batch", &items).await.status, 200);
@@ -128,6 +137,8 @@ async fn every_emergency_is_an_alarm_and_everything_read_in_one_is_in_the_log() 
 
     end(&grey).await;
     assert_eq!(lines(&sidecar, "WARN", &alarm), 1);
+    let broken = ("message", "permitted in an emergency");
+    assert_eq!(lines(&sidecar, "INFO", &[broken, ("action", "break_glass")]), 0);
     assert!(metric("keypod_emergencies_active").await < 0.1);
     assert!((metric("keypod_emergencies_total").await - 1.0).abs() < 0.1);
     assert_eq!(admin.get("/v1/status").await.json()["emergencies_active"], 0);
@@ -191,6 +202,44 @@ async fn each_sees_their_own_and_who_reads_the_status_sees_all() {
 }
 
 #[tokio::test]
+async fn no_filter_of_the_log_turns_the_alarm_off() {
+    // The harness waits for the line that says "ready": the unit tests of the log have the bare "off".
+    for filter in ["off", "error", "off,keypod::emergency=off", "off,[{alert}]=off"] {
+        let filter = format!("{filter},keypod::cli=info");
+        let sidecar =
+            hospital_of(SidecarBuilder::new().variable("KEYPOD_LOG__FILTER", &filter)).await;
+        let record = sidecar.client().encrypt("patients", b"allergies", &tenant()).await;
+        let grey = sidecar.client_of("grey");
+        assert_eq!(begin(&grey, 5).await.status, 201);
+        assert_eq!(grey.decrypt(&record, &tenant()).await, b"allergies");
+        assert_eq!(end(&grey).await.status, 200);
+        let count = |level: &str, name: &str, value: &str| lines(&sidecar, level, &[(name, value)]);
+        assert_eq!(count("ERROR", "alert", "break_glass"), 1, "{filter}");
+        assert_eq!(count("INFO", "message", "permitted in an emergency"), 1, "{filter}");
+        assert_eq!(count("WARN", "alert", "break_glass"), 1, "{filter}");
+        assert!(!sidecar.log().contains("key made"), "{filter} holds for everything else");
+    }
+}
+
+#[tokio::test]
+async fn beginning_and_ending_in_a_loop_does_not_fill_the_log_with_alarms() {
+    let sidecar = hospital().await;
+    let grey = sidecar.client_of("grey");
+    assert_eq!(begin(&grey, 5).await.status, 201);
+    assert_eq!(end(&grey).await.status, 200);
+    for _ in 0..100 {
+        let refused = begin(&grey, 5).await;
+        refused.assert_problem(429, "rate_limited");
+        let after: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=10).contains(&after), "{after}");
+        end(&grey).await.assert_problem(409, "conflict");
+    }
+    let alarms = [("alert", "break_glass"), ("caller", "grey")];
+    assert_eq!((lines(&sidecar, "ERROR", &alarms), lines(&sidecar, "WARN", &alarms)), (1, 1));
+    assert_eq!(begin(&sidecar.client_of("bailey"), 5).await.status, 201, "nobody else waits");
+}
+
+#[tokio::test]
 async fn who_is_taken_off_call_reads_nothing_more_in_the_middle_of_an_emergency() {
     let sidecar = hospital().await;
     let record = sidecar.client().encrypt("patients", b"allergies", &tenant()).await;
@@ -210,6 +259,33 @@ async fn who_is_taken_off_call_reads_nothing_more_in_the_middle_of_an_emergency(
     assert_eq!(bailey.decrypt(&record, &tenant()).await, b"allergies");
     end(&grey).await;
     begin(&grey, 5).await.assert_problem(403, "forbidden");
+}
+
+#[tokio::test]
+async fn who_is_taken_off_call_and_may_read_as_well_needs_a_purpose_again() {
+    let sidecar = hospital().await;
+    let treatment = json!({ "tenant": "clinic-7", "purpose": "treatment" });
+    let admin = sidecar.client();
+    let record = admin.encrypt("patients", b"allergies", &tenant()).await;
+    let with_purpose = admin.encrypt("patients", b"allergies", &treatment).await;
+    // The viewer has rights of their own to decrypt: see `hospital`.
+    let viewer = sidecar.client_of("viewer");
+    let path = sidecar.folder().join("policies/entities.toml");
+    let call = |on_call: &[&str]| {
+        std::fs::write(path.with_extension("new"), entities(on_call)).unwrap();
+        std::fs::rename(path.with_extension("new"), &path).unwrap();
+    };
+    viewer.try_decrypt(&record, &tenant()).await.assert_problem(403, "forbidden");
+    call(&["viewer"]);
+    until("the viewer is on call", async || begin(&viewer, 30).await.status == 201).await;
+    assert_eq!(viewer.decrypt(&record, &tenant()).await, b"allergies");
+    call(&["bailey"]);
+    until("the purpose is asked for again", async || {
+        viewer.try_decrypt(&record, &tenant()).await.status == 403
+    })
+    .await;
+    assert_eq!(listed(&viewer).await.len(), 1, "in the middle of the emergency");
+    assert_eq!(viewer.decrypt(&with_purpose, &treatment).await, b"allergies", "as ever");
 }
 
 #[tokio::test]

@@ -93,12 +93,9 @@ async fn changed_policies_are_taken_and_bad_ones_are_not() {
         ("// nothing", "no policy left"),
     ] {
         write(&sidecar, bad);
-        // The grant of the administrator stays, so an empty folder leaves a set.
-        if said != "no policy left" {
-            until("the bad set is refused", async || sidecar.log().contains(said)).await;
-            assert!(encrypts().await, "{bad}");
-            assert_eq!(hash().await, first);
-        }
+        until("the bad set is refused", async || sidecar.log().contains(said)).await;
+        assert!(encrypts().await, "{bad}");
+        assert_eq!(hash().await, first);
     }
     write(
         &sidecar,
@@ -111,6 +108,43 @@ async fn changed_policies_are_taken_and_bad_ones_are_not() {
     write(&sidecar, CARDS);
     until("the first set is back", async || encrypts().await).await;
     assert_eq!(hash().await, first);
+}
+
+/// What the folder forbids, and what a pack forbids for the keys that the folder names, stays forbidden when a broken
+/// mount empties it, though grants, `keys.second_person` and the pack are still there.
+#[tokio::test]
+async fn a_folder_that_is_emptied_takes_no_forbid_away() {
+    for (file, text) in [
+        ("closed.cedar", "forbid (principal == Caller::\"viewer\", action, resource);"),
+        ("entities.toml", "[key_groups.phi]\nkeys = [\"cards\"]"),
+    ] {
+        let builder = SidecarBuilder::new().key("cards");
+        let folder = builder.folder().join("policies");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join(file), text).unwrap();
+        let section = format!("[policy]\nfolder = {:?}\npacks = [\"phi\"]", path(&folder));
+        let builder = builder.config(&section).config("[keys]\nsecond_person = true");
+        let sidecar = builder.caller("viewer", r#""encrypt""#, r#""cards""#).start().await;
+        let viewer = sidecar.client_of("viewer");
+        let body = json!({ "key": "cards", "plaintext": "" });
+        let hash = sidecar.client().get("/v1/status").await.json()["policy"]["hash"].clone();
+        viewer.post_json("/v1/encrypt", &body).await.assert_problem(403, "forbidden");
+        std::fs::remove_file(folder.join(file)).unwrap();
+        until("the emptied folder is looked at", async || {
+            sidecar.metric("keypod_policy_reloads_total").await > 0.5
+        })
+        .await;
+        assert!(sidecar.log().contains("no policy left in the folder"), "{file}");
+        viewer.post_json("/v1/encrypt", &body).await.assert_problem(403, "forbidden");
+        let now = sidecar.client().get("/v1/status").await.json()["policy"]["hash"].clone();
+        assert_eq!(now, hash, "{file}");
+        // What closes on purpose is taken.
+        std::fs::write(folder.join("a.cedar"), "forbid (principal, action, resource);").unwrap();
+        until("the good set decides", async || {
+            sidecar.client().get("/v1/status").await.status == 403
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Loads the policies that the configuration names, and loads them again when their folder changes.
 //!
 //! A set that is not valid never takes the place of one that is: the old one goes on deciding, and the log says
-//! what is wrong and where.
+//! what is wrong and where. Nor does one whose folder was emptied, as by a mount that breaks: the `forbid`s of the folder and
+//! the groups that those of packs name would be gone (`a_folder_that_is_emptied_takes_no_forbid_away`).
 
 use std::sync::Mutex;
 
@@ -10,6 +11,10 @@ use crate::config::Config;
 use crate::policy::folder::{self, Stamp};
 use crate::policy::{self, Grant, Policies, Problem};
 use crate::service::Service;
+
+/// What a folder is told that had policies or files and has none any more.
+const EMPTIED: &str = "there is no policy left in the folder, as if its mount were broken: to take away what it permits, \
+                       leave one `forbid`; to be without it, start again";
 
 /// Where the policies come from.
 #[derive(Debug)]
@@ -69,10 +74,9 @@ impl PolicySource {
             return;
         }
         match self.load() {
-            Ok(policies) if policies.count() == 0 && service.policies().count() > 0 => {
-                let message =
-                    "there is no policy left: to take every right away, leave one `forbid`";
-                refuse(&[Problem::new("policies", message)]);
+            // Of the folder alone: packs and what the configuration says are there however broken its mount is.
+            Ok(policies) if policies.from_files().is_emptied(service.policies().from_files()) => {
+                refuse(&[Problem::new("policies", EMPTIED)]);
             }
             Ok(policies) => {
                 say(&policies);

@@ -82,7 +82,7 @@ enum KeysCommand {
         /// NAME/VERSION once more; asked for on a terminal
         #[arg(long, value_name = "NAME/VERSION", conflicts_with = "cancel")]
         confirm: Option<String>,
-        /// Take a destruction back, while its delay runs
+        /// Take a destruction back, while it waits for a second person or its delay runs
         #[arg(long)]
         cancel: bool,
     },

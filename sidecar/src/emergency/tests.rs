@@ -138,6 +138,44 @@ fn whoever_ends_it_is_out_at_once() {
 }
 
 #[test]
+fn whoever_ends_one_begins_the_next_after_a_pause_alone() {
+    let world = World::new();
+    let end = |who: &str| world.emergencies.end(&name(who), world.now()).unwrap();
+    world.begin("alice", 60).unwrap();
+    world.begin("bob", 60).unwrap();
+    end("alice");
+    assert_eq!(world.begin("alice", 60), Err(EmergencyError::Pause { wait: PAUSE }));
+    assert!(!world.covers("alice"));
+    world.clock.jump_wall(world.now().wall.after(minutes(30)));
+    assert!(
+        matches!(world.begin("alice", 60), Err(EmergencyError::Pause { .. })),
+        "by no set clock"
+    );
+    world.clock.advance(PAUSE - Duration::from_secs(1));
+    let wait = Duration::from_secs(1);
+    assert_eq!(
+        world.begin("alice", 60),
+        Err(EmergencyError::Pause { wait }),
+        "to ask moves nothing"
+    );
+    assert!(world.begin("carol", 60).is_ok(), "nobody else waits for that");
+    world.clock.advance(Duration::from_secs(1));
+    assert!(world.begin("alice", 60).is_ok());
+    assert_eq!(world.emergencies.counts(world.now()).begun, 4);
+    // However many end theirs, no more are remembered than can be.
+    world.emergencies.end_all();
+    for number in 0..EMERGENCIES_MAX {
+        let who = format!("c{number}");
+        world.begin(&who, 1).unwrap();
+        end(&who);
+    }
+    assert_eq!(world.begin("one-more", 1), Err(EmergencyError::TooMany));
+    world.clock.advance(PAUSE);
+    assert!(world.begin("one-more", 1).is_ok());
+    assert_eq!(world.emergencies.lock().pauses.len(), 0);
+}
+
+#[test]
 fn a_second_beginning_neither_lengthens_nor_replaces_the_first() {
     let world = World::new();
     let first = world.begin("alice", 10).unwrap();
@@ -172,6 +210,36 @@ fn a_reason_says_something_and_cannot_disguise_itself_in_a_log() {
         assert_eq!(world.because("alice", bad, 1), Err(EmergencyError::Reason), "{bad:?}");
     }
     assert!(!world.covers("alice"));
+}
+
+#[test]
+fn a_reason_that_cannot_be_seen_is_none_and_nothing_invisible_hides_in_one() {
+    let world = World::new();
+    let invisible =
+        ['\u{ad}', '\u{61c}', '\u{115f}', '\u{1160}', '\u{180e}', '\u{2800}', '\u{3164}'];
+    let invisible = invisible.into_iter().chain(['\u{feff}', '\u{ffa0}', '\u{e000}', '\u{10fffd}']);
+    let ranges = ['\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2060}'..='\u{206f}'];
+    let ranges = ranges.into_iter().chain(['\u{fff9}'..='\u{fffb}', '\u{e0000}'..='\u{e01ef}']);
+    for c in invisible.chain(ranges.flatten()) {
+        for bad in [c.to_string().repeat(10), format!("{REASON}{c}{REASON}")] {
+            assert_eq!(world.because("alice", &bad, 1), Err(EmergencyError::Reason), "{c:?}");
+        }
+    }
+    // Blanks and marks are text, and say nothing: only what can be seen counts.
+    for bad in [
+        "a         b",
+        "a\u{a0}\u{2003}\u{3000}      b",
+        "e\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}",
+    ] {
+        assert_eq!(world.because("alice", bad, 1), Err(EmergencyError::Reason), "{bad:?}");
+    }
+    for (caller, good) in [
+        ("a", "пациент без сознания"),
+        ("b", "患者は意識がありません。"),
+        ("c", "Bett 7: keine Vitalzeichen ❤\u{fe0f}!"),
+    ] {
+        assert_eq!(world.because(caller, good, 1).unwrap().reason, good);
+    }
 }
 
 #[test]
@@ -216,6 +284,8 @@ fn what_is_permitted_in_an_emergency_is_counted_and_nothing_else_is() {
     world.emergencies.note(&world.permit("alice", Action::Decrypt));
     world.emergencies.note(&world.permit("alice", Action::ReadStatus));
     world.emergencies.note(&world.permit("bob", Action::Decrypt));
+    // A second beginning is refused, so nothing was permitted.
+    world.emergencies.note(&world.permit("alice", Action::BreakGlass));
     world.clock.advance(minutes(1));
     world.emergencies.note(&world.permit("alice", Action::Decrypt));
     let expected = EmergencyCounts { active: 0, begun: 1, decisions: 2 };

@@ -187,6 +187,10 @@ impl Failure {
             EmergencyError::Reason | EmergencyError::Minutes { .. } => Code::InvalidRequest,
             EmergencyError::UnderWay | EmergencyError::NotUnderWay => Code::Conflict,
             EmergencyError::TooMany => Code::Overloaded,
+            EmergencyError::Pause { wait } => {
+                let retry_after = Some(wait);
+                return Self { retry_after, ..Self::new(Code::RateLimited, error.to_string()) };
+            }
             _ => return internal(&error),
         };
         Self::new(code, error.to_string())
@@ -280,6 +284,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::limits::Limit;
     use crate::names::RootName;
 
     /// The local root is read at the start and never away, so no suite can make most of these happen.
@@ -304,6 +309,16 @@ mod tests {
             let answer = failure.into_response(&RequestId::of(&http::HeaderMap::new()));
             assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
             assert_eq!(answer.headers()[header::RETRY_AFTER], "1");
+        }
+    }
+
+    #[test]
+    fn the_title_of_a_used_up_rate_holds_for_a_callers_and_for_a_keys() {
+        for limit in [Limit::CallerRequests, Limit::KeyRequests] {
+            let limited = RateLimited { limit, retry_after: RETRY_AFTER };
+            let failure = Failure::of(&Error::RateLimited(limited));
+            assert_eq!(failure.code().title(), "A rate is used up");
+            assert!(failure.detail.starts_with(&limited.to_string()), "{}", failure.detail);
         }
     }
 

@@ -119,7 +119,7 @@ pub(super) static ROUTES: &[Route] = &[
         Takes::Json("StateRequest"), [(200, "KeyView")], CHANGE, keys::set_state),
     change!(POST "/v1/keys/{name}/versions/{version}/destroy" "destroy" "Destroy a key version, after a delay",
         Takes::Json("DestroyRequest"), [(200, "KeyView"), (202, "Waits")], CHANGE, keys::destroy),
-    change!(POST "/v1/keys/{name}/versions/{version}/destroy/cancel" "cancel_destroy" "Take a destruction back",
+    change!(POST "/v1/keys/{name}/versions/{version}/destroy/cancel" "cancel_destroy" "Take a destruction back, or the request for it that waits",
         Takes::Nothing, [(200, "KeyView")], CHANGE, keys::cancel_destruction),
     route!(GET "/v1/approvals" "list_approvals" "List what waits for a second person",
         Takes::Nothing, [(200, "ApprovalList")], &[Code::StoreUnavailable], keys::list_approvals),

@@ -154,11 +154,12 @@ impl Keyring {
         }
     }
 
-    /// Takes the destruction of a version back while its delay runs. It stays disabled. This is the safe direction, so
-    /// one person is enough where two are needed to destroy: a permit that needs an approval is taken.
+    /// Takes the destruction of a version back: while it waits for another person, and while its delay runs. A version
+    /// whose delay ran stays disabled. This is the safe direction, so one person is enough where two are needed to
+    /// destroy: a permit that needs an approval is taken.
     ///
     /// # Errors
-    /// [`KeyringError::Conflict`] if none is under way, [`KeyringError::VersionDestroyed`] if it is too late.
+    /// [`KeyringError::Conflict`] if none waits or is under way, [`KeyringError::VersionDestroyed`] if it is too late.
     pub async fn cancel_destruction(
         &self,
         permit: &Permit<'_>,
@@ -166,11 +167,41 @@ impl Keyring {
         now: Now,
     ) -> Result<KeyRecord, KeyringError> {
         let name = permitted_destruction(permit, true)?;
-        let (key_ref, record) = self.stored_version(name, version, now).await?;
-        if record.destroy_at.is_none() {
-            return Err(KeyringError::Conflict("its destruction is not under way"));
+        let (key_ref, _) = self.stored_version(name, version, now).await?;
+        let waited = self.withdraw_request(name, key_ref, now).await?;
+        // Only now: somebody may have approved it until then, and what they ordered is taken back too.
+        let key = self.key_after_change(&KeyLookup::Id(key_ref.id), now).await?;
+        let record = key.record.version(version).ok_or(KeyringError::NoSuchVersion)?;
+        match record.destroy_at {
+            Some(_) => {
+                let change = VersionChange::CancelDestroy;
+                self.change(name, key_ref, record.revision, change, now).await
+            }
+            None if waited => Ok(key.record.clone()),
+            None => Err(KeyringError::Conflict(
+                "its destruction is not under way, and does not wait for a second person",
+            )),
         }
-        self.change(name, key_ref, record.revision, VersionChange::CancelDestroy, now).await
+    }
+
+    /// Takes away the approval that waits for this version. Whether there was one: of two that take it at once, such as
+    /// one who approves, only one has it.
+    async fn withdraw_request(
+        &self,
+        name: &KeyName,
+        key_ref: KeyRef,
+        now: Now,
+    ) -> Result<bool, KeyringError> {
+        let waiting = self.0.store.list_approvals(now.wall).await?;
+        let Some(approval) = waiting.iter().find(|approval| approval.key == key_ref) else {
+            return Ok(false);
+        };
+        let taken = self.0.store.take_approval(&approval.id).await?.is_some();
+        if taken {
+            let requested_by = &approval.requested_by;
+            tracing::info!(key = %name, version = %key_ref.version, %requested_by, "a request for destruction was withdrawn");
+        }
+        Ok(taken)
     }
 
     /// The destructions that wait for a second person, each with the name of its key.

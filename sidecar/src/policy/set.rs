@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use cedar_policy::{
@@ -35,6 +36,25 @@ pub struct Policies {
     memo: Memo,
     hash: [u8; 32],
     notes: Vec<Problem>,
+    from_files: FromFiles,
+}
+
+/// What of a set came from files, and not from packs or the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FromFiles {
+    /// The files, [`ENTITIES_FILE`] and [`CONTEXT_FILE`] among them.
+    pub files: usize,
+    /// Their policies.
+    pub policies: usize,
+}
+
+impl FromFiles {
+    /// Whether there is nothing where `before` had something: no file at all, or no policy in those that are left. A
+    /// mount that is broken looks like that.
+    #[must_use]
+    pub fn is_emptied(self, before: Self) -> bool {
+        (self.files == 0 && before.files > 0) || (self.policies == 0 && before.policies > 0)
+    }
 }
 
 impl fmt::Debug for Policies {
@@ -131,8 +151,9 @@ impl Policies {
                 draft.read(name, stem, &document.text);
             }
         }
+        let files = documents.iter().filter(|document| is_file(&document.name)).count();
         let hash = hash(documents, packs, grants);
-        draft.finish(entities, &context, hash)
+        draft.finish(entities, &context, files, hash)
     }
 
     /// SHA-256 over everything that the set is made of, in hexadecimal.
@@ -145,6 +166,12 @@ impl Policies {
     #[must_use]
     pub fn count(&self) -> usize {
         self.set.num_of_policies()
+    }
+
+    /// What of it came from files.
+    #[must_use]
+    pub fn from_files(&self) -> FromFiles {
+        self.from_files
     }
 
     /// Decisions that are remembered now, and about how many bytes they take.
@@ -339,6 +366,7 @@ impl Draft {
         mut self,
         entities: Entities,
         context: &Document,
+        files: usize,
         hash: [u8; 32],
     ) -> Result<Policies, Vec<Problem>> {
         let policies = self.set.num_of_policies();
@@ -367,8 +395,10 @@ impl Draft {
         let looks = self.looks(&declared)?;
         let types =
             Types::new().ok_or_else(|| vec![Problem::new("schema", "it has no such type")])?;
+        let policies = self.origins.values().filter(|origin| is_file(&origin.name)).count();
+        let from_files = FromFiles { files, policies };
         let (set, authorizer, memo) = (self.set, Authorizer::new(), Memo::new());
-        Ok(Policies { set, entities, authorizer, looks, types, memo, hash, notes })
+        Ok(Policies { set, entities, authorizer, looks, types, memo, hash, notes, from_files })
     }
 
     /// What the policies look at. Cedar takes a `has` of a name that cannot be there for a plain `false`, so a misspelt
@@ -474,6 +504,13 @@ fn declared_names(context: &SchemaFragment) -> HashSet<String> {
 fn number(id: &PolicyId) -> usize {
     let id: &str = id.as_ref();
     id.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(usize::MAX)
+}
+
+/// Whether a text of this name is a file: packs and what the configuration says in short have no such names.
+fn is_file(name: &str) -> bool {
+    name == ENTITIES_FILE
+        || name == CONTEXT_FILE
+        || Path::new(name).extension().is_some_and(|extension| extension == "cedar")
 }
 
 fn hash(documents: &[Document], packs: &[&str], grants: &[Grant]) -> [u8; 32] {

@@ -25,7 +25,7 @@ pub enum Error {
     /// A ciphertext of this format that does not open: wrong context, key or bytes, one answer for all.
     #[error("the ciphertext does not open")]
     DecryptionFailed,
-    /// The caller's rate is used up.
+    /// A rate is used up: the caller's, or the key's.
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
     /// The glass was not broken, or the emergency not ended.

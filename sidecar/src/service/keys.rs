@@ -127,7 +127,8 @@ impl Service {
         Ok(Destruction::Ordered(self.keyring.destroy(&permit, version, now).await?))
     }
 
-    /// Takes the destruction of a version back. Who could ask for it, or approve it, can: that is the safe direction.
+    /// Takes the destruction of a version back, or the request for it that waits. Who could ask for it, or approve it, can:
+    /// that is the safe direction.
     ///
     /// # Errors
     /// [`Error`]; nothing has changed.

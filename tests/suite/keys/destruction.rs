@@ -109,6 +109,30 @@ async fn a_second_person_must_approve() {
 }
 
 #[tokio::test]
+async fn who_could_ask_or_approve_withdraws_a_request_that_waits_and_nobody_else_does() {
+    let sidecar = with_second_person("destroy_delay = \"0s\"").await;
+    let (first, second) = (sidecar.client(), sidecar.client_of("second"));
+    let text = first.encrypt("demo", b"hello", &json!({})).await;
+    let cancel = async |client: &Client| {
+        client.send(client.request("POST", &format!("{DESTROY}/cancel"))).await
+    };
+    cancel(&first).await.assert_problem(409, "conflict");
+    for whoever in [&first, &second] {
+        let id = destroy(&first).await.text("approval");
+        cancel(&sidecar.client_of("elsewhere")).await.assert_problem(403, "forbidden");
+        assert_eq!(waiting(&second).await.len(), 1);
+        let withdrawn = cancel(whoever).await;
+        assert_eq!(withdrawn.status, 200, "{}", String::from_utf8_lossy(&withdrawn.body));
+        let version = &withdrawn.json()["versions"][0];
+        assert_eq!((&version["state"], &version["destroy_at"]), (&json!("enabled"), &Value::Null));
+        assert_eq!(waiting(&second).await, [] as [Value; 0]);
+        approve(&second, &id).await.assert_problem(404, "key_not_found");
+        cancel(whoever).await.assert_problem(409, "conflict");
+    }
+    assert_eq!(first.decrypt(&text, &json!({})).await, b"hello");
+}
+
+#[tokio::test]
 async fn what_waits_survives_a_restart_and_ends_when_its_time_is_up() {
     let mut sidecar = with_second_person("").await;
     let asked = destroy(&sidecar.client()).await.json();

@@ -114,8 +114,13 @@ impl Site {
 
     /// From now on a destruction can be taken back.
     pub(super) async fn restart_with_a_delay(&mut self) {
-        assert!(self.sidecar.stop().await.success());
         self.sidecar.set_variable("KEYPOD_KEYS__DESTROY_DELAY", "1h");
+        self.restart().await;
+    }
+
+    /// The same, started anew.
+    pub(super) async fn restart(&mut self) {
+        assert!(self.sidecar.stop().await.success());
         self.sidecar.restart().await;
         self.clients = clients(&self.sidecar, &self.tokens);
     }

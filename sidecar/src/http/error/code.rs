@@ -79,7 +79,7 @@ impl Code {
             Self::VersionDisabled => ("version_disabled", S::CONFLICT, "The state of the key version does not allow this"),
             Self::Conflict => ("conflict", S::CONFLICT, "The change does not fit the state"),
             Self::VersionDestroyed => ("version_destroyed", S::GONE, "The key version is destroyed"),
-            Self::RateLimited => ("rate_limited", S::TOO_MANY_REQUESTS, "The caller's rate is used up"),
+            Self::RateLimited => ("rate_limited", S::TOO_MANY_REQUESTS, "A rate is used up"),
             Self::RootUnavailable => ("root_unavailable", S::SERVICE_UNAVAILABLE, "The root cannot be reached"),
             Self::StoreUnavailable => ("store_unavailable", S::SERVICE_UNAVAILABLE, "The key store cannot be used"),
             Self::Overloaded => ("overloaded", S::SERVICE_UNAVAILABLE, "As much is under way as the limits admit"),

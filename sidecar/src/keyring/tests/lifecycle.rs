@@ -71,6 +71,60 @@ async fn a_destruction_can_be_taken_back_while_its_delay_runs() {
 }
 
 #[tokio::test]
+async fn a_request_that_waits_can_be_withdrawn_and_is_worth_nothing_after_that() {
+    let world = World::new().await;
+    let (key, other) = (world.key("a").await, world.key("b").await);
+    let permit_b = permit_if_approved("alice", "b");
+    let version = KeyVersion::FIRST;
+    let of_b = world.keyring.request_destruction(&permit_b, version, world.now()).await.unwrap();
+    let approval = request(&world, "alice").await.unwrap();
+    let withdrawn = cancel(&world).await.unwrap();
+    assert_eq!(withdrawn, world.store.inner.key_by_id(key.id).await.unwrap().unwrap());
+    assert_eq!(withdrawn.versions[0].state, VersionState::Enabled, "it never was disabled");
+    let late = approve(&world, "bob", "a", &approval.id).await;
+    assert!(matches!(late, Err(KeyringError::NoSuchApproval)), "{late:?}");
+    assert!(matches!(cancel(&world).await, Err(KeyringError::Conflict(_))), "nothing is left");
+    let waiting = world.keyring.approvals(world.now()).await.unwrap();
+    let waiting: Vec<_> = waiting.into_iter().map(|(approval, _)| approval).collect();
+    assert_eq!(waiting, [of_b], "of this version alone: {other:?}");
+    // It can be asked for again, and what is asked for after that is another request.
+    let again = request(&world, "alice").await.unwrap();
+    assert!(again.id != approval.id && approve(&world, "bob", "a", &again.id).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_approval_and_a_withdrawal_at_once_never_both_hold() {
+    for _ in 0..20 {
+        let world = World::new().await;
+        let key = world.key("a").await;
+        let approval = request(&world, "alice").await.unwrap();
+        let (approved, cancelled) =
+            tokio::join!(approve(&world, "bob", "a", &approval.id), cancel(&world));
+        let destroy_at = world.stored(&key, 1).await.destroy_at;
+        match (&approved, &cancelled) {
+            // Withdrawn first, or approved first and then taken back.
+            (_, Ok(_)) => assert_eq!(destroy_at, None, "{approved:?}"),
+            (Ok(_), Err(KeyringError::Conflict(_))) => assert!(destroy_at.is_some()),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(world.keyring.approvals(world.now()).await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_waits_while_a_destruction_is_under_way_goes_with_it() {
+    let world = World::new().await;
+    let key = world.key("a").await;
+    let approval = request(&world, "alice").await.unwrap();
+    // Policies have changed in between: one person is enough now.
+    destroy(&world, "bob").await.unwrap();
+    assert_eq!(cancel(&world).await.unwrap().versions[0].destroy_at, None);
+    let approved = approve(&world, "bob", "a", &approval.id).await;
+    assert!(matches!(approved, Err(KeyringError::NoSuchApproval)), "{approved:?}");
+    assert_eq!(world.stored(&key, 1).await.destroy_at, None);
+}
+
+#[tokio::test]
 async fn without_a_delay_it_is_final_at_once() {
     let world = World::with(|settings| settings.destroy_delay = Duration::ZERO).await;
     let key = world.key("a").await;
