@@ -193,10 +193,16 @@ impl Sidecar {
     }
 }
 
+/// Ticks at once, and then so long after each other; one that comes late puts off those behind it.
+fn timer(every: Duration) -> tokio::time::Interval {
+    let mut timer = tokio::time::interval(every);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    timer
+}
+
 /// Calls a part of the keyring's maintenance on a timer.
 async fn maintain(api: Arc<Api>, part: impl AsyncFn(&Keyring, Now)) {
-    let mut timer = tokio::time::interval(MAINTAIN_EVERY);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut timer = timer(MAINTAIN_EVERY);
     loop {
         timer.tick().await;
         part(api.service().keyring(), api.service().now()).await;
@@ -206,8 +212,7 @@ async fn maintain(api: Arc<Api>, part: impl AsyncFn(&Keyring, Now)) {
 /// Asks on a timer whether the store can be written, so that a probe need not. Apart from the maintenance: a
 /// store that hangs holds up nothing else.
 async fn watch_store(api: Arc<Api>) {
-    let mut timer = tokio::time::interval(WATCH_STORE_EVERY);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut timer = timer(WATCH_STORE_EVERY);
     loop {
         timer.tick().await;
         let _ = api.service().keyring().check_store().await;
@@ -222,8 +227,7 @@ async fn follow_store(api: Arc<Api>) {
 /// Looks on a timer whether it is time to fetch the keys of issuers again.
 async fn keep_issuers_fresh(api: Arc<Api>) {
     let Some(issuers) = api.callers().issuers() else { return };
-    let mut timer = tokio::time::interval(KEEP_ISSUERS_FRESH_EVERY);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut timer = timer(KEEP_ISSUERS_FRESH_EVERY);
     loop {
         timer.tick().await;
         issuers.keep_fresh(api.service().now()).await;
@@ -272,8 +276,7 @@ async fn housekeep(
     policies: PolicySource,
     metrics: metrics_exporter_prometheus::PrometheusHandle,
 ) {
-    let mut timer = tokio::time::interval(telemetry::UPKEEP_EVERY);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut timer = timer(telemetry::UPKEEP_EVERY);
     loop {
         timer.tick().await;
         metrics.run_upkeep();

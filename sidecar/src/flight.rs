@@ -15,8 +15,17 @@ use tokio::sync::watch;
 type Waiting<V> = watch::Receiver<Option<V>>;
 type Table<K, V> = Arc<Mutex<HashMap<K, Waiting<V>>>>;
 
+/// Why a flight brought nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoFlight {
+    /// It was not under way, and was not to start.
+    Refused,
+    /// Its task panicked.
+    Lost,
+}
+
 /// The flights under way.
-pub(super) struct Flights<K, V>(Table<K, V>);
+pub(crate) struct Flights<K, V>(Table<K, V>);
 
 impl<K, V> Default for Flights<K, V> {
     fn default() -> Self {
@@ -36,30 +45,51 @@ where
     V: Clone + Send + Sync + 'static,
 {
     /// The result of the flight for `key`: of the one under way, or of `start`. `None` if its task panicked.
-    pub(super) async fn join<F>(&self, key: K, start: impl FnOnce() -> F) -> Option<V>
+    pub(crate) async fn join<F>(&self, key: K, start: impl FnOnce() -> F) -> Option<V>
     where
         F: Future<Output = V> + Send + 'static,
     {
-        let mut waiting = self.board(key, start);
-        let landed = waiting.wait_for(Option::is_some).await.ok()?;
-        landed.clone()
+        self.join_if(key, |_| true, start).await.ok()
+    }
+
+    /// The same; but a flight that is not under way starts only if `may_start` says so, told how many are.
+    pub(crate) async fn join_if<F>(
+        &self,
+        key: K,
+        may_start: impl FnOnce(usize) -> bool,
+        start: impl FnOnce() -> F,
+    ) -> Result<V, NoFlight>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
+        let mut waiting = self.board(key, may_start, start).ok_or(NoFlight::Refused)?;
+        let landed = waiting.wait_for(Option::is_some).await.map_err(|_| NoFlight::Lost)?;
+        landed.clone().ok_or(NoFlight::Lost)
     }
 
     /// Has the flight for `key` under way, and waits for nothing.
-    pub(super) fn begin<F>(&self, key: K, start: impl FnOnce() -> F)
+    pub(crate) fn begin<F>(&self, key: K, start: impl FnOnce() -> F)
     where
         F: Future<Output = V> + Send + 'static,
     {
-        drop(self.board(key, start));
+        drop(self.board(key, |_| true, start));
     }
 
-    fn board<F>(&self, key: K, start: impl FnOnce() -> F) -> Waiting<V>
+    fn board<F>(
+        &self,
+        key: K,
+        may_start: impl FnOnce(usize) -> bool,
+        start: impl FnOnce() -> F,
+    ) -> Option<Waiting<V>>
     where
         F: Future<Output = V> + Send + 'static,
     {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(waiting) = table.get(&key) {
-            return waiting.clone();
+            return Some(waiting.clone());
+        }
+        if !may_start(table.len()) {
+            return None;
         }
         let (land, waiting) = watch::channel(None);
         table.insert(key.clone(), waiting.clone());
@@ -72,7 +102,7 @@ where
             drop(entry);
             land.send_replace(Some(landed));
         });
-        waiting
+        Some(waiting)
     }
 }
 
@@ -141,6 +171,24 @@ mod tests {
         first.abort();
         go.send(true).unwrap();
         assert_eq!(second.await.unwrap(), Some(5));
+    }
+
+    #[tokio::test]
+    async fn a_flight_that_may_not_start_is_refused_and_one_under_way_is_joined() {
+        let flights = Arc::new(Flights::<u32, u32>::default());
+        let (go, mut gate) = watch::channel(false);
+        flights.begin(7, || async move {
+            gate.wait_for(|open| *open).await.unwrap();
+            5
+        });
+        let one_at_most = |under_way| under_way < 1;
+        let other = flights.join_if(8, one_at_most, || async { 6 }).await;
+        assert_eq!(other, Err(NoFlight::Refused));
+        let joined = flights.join_if(7, one_at_most, || async { 6 });
+        let (joined, sent) = tokio::join!(joined, async { go.send(true) });
+        sent.unwrap();
+        assert_eq!(joined, Ok(5));
+        assert_eq!(flights.join_if(8, one_at_most, || async { 6 }).await, Ok(6));
     }
 
     #[tokio::test]

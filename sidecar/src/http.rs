@@ -53,6 +53,7 @@ use observe::Observer;
 use request_id::RequestId;
 use routes::{Params, ROUTES, Route};
 
+use crate::clock::Now;
 use crate::limits::InFlight;
 use crate::names::KeyName;
 use crate::policy::Caller;
@@ -124,7 +125,7 @@ impl Api {
         let request_id = RequestId::of(request.headers());
         let is_head = request.method() == Method::HEAD;
         let mut route = None;
-        let handled = Arc::clone(&self).handle(&connection, request, &mut route);
+        let handled = Arc::clone(&self).handle(&connection, request, started, &mut route);
         let handled = AssertUnwindSafe(handled).catch_unwind().await;
         let outcome = handled.unwrap_or_else(|_| Err(error::panicked()));
         let code = outcome.as_ref().err().map(Failure::code);
@@ -167,11 +168,12 @@ impl Api {
         self: Arc<Self>,
         connection: &Connection,
         request: Request<Incoming>,
+        now: Now,
         found: &mut Option<&'static Route>,
     ) -> Result<Response, Failure> {
         let (parts, body) = request.into_parts();
         let body = BodyReader::new(Body::new(body), self.settings.body_timeout);
-        let (route, params, caller, in_flight) = self.enter(connection, &parts).await?;
+        let (route, params, caller, in_flight) = self.enter(connection, &parts, now).await?;
         *found = Some(route);
         let memory = in_flight.memory().clone();
         let call = Call { caller, parts, params, body, in_flight };
@@ -190,11 +192,11 @@ impl Api {
         &self,
         connection: &Connection,
         parts: &Parts,
+        now: Now,
     ) -> Result<(&'static Route, Params, Caller, InFlight), Failure> {
         gate::check(parts, connection.transport())?;
         let (route, params) = routes::find(parts.uri.path(), &parts.method)?;
-        let (callers, now) = (&self.callers, self.service.now());
-        let caller = callers.authenticate(connection, &parts.headers, now).await?;
+        let caller = self.callers.authenticate(connection, &parts.headers, now).await?;
         let in_flight = self.service.limits().enter(caller.name(), now.monotonic)?;
         Ok((route, params, caller, in_flight))
     }

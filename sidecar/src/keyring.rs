@@ -14,7 +14,6 @@
 
 mod cache;
 mod error;
-mod flight;
 mod follow;
 mod lifecycle;
 mod load;
@@ -41,7 +40,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use cache::{Cache, CachedKey, CachedVersion, Purpose};
-use flight::Flights;
 use maintenance::Schedule;
 use news::News;
 use setbacks::Setbacks;
@@ -49,6 +47,7 @@ use usage::{Meter, Meters};
 
 use crate::clock::Now;
 use crate::envelope::Context;
+use crate::flight::Flights;
 use crate::names::{KeyId, KeyName, KeyRef, KeyVersion};
 use crate::policy::{Action, Permit};
 use crate::secret::{Arena, DataKey};

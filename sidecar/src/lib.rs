@@ -13,6 +13,8 @@
 
 #![warn(missing_docs)]
 
+#[cfg(test)]
+mod alone;
 pub mod app;
 pub mod cli;
 pub mod clock;
@@ -20,6 +22,8 @@ pub mod config;
 pub mod emergency;
 pub mod envelope;
 pub mod error_chain;
+pub mod file;
+mod flight;
 pub mod http;
 pub mod identity;
 pub mod keyring;
@@ -32,3 +36,4 @@ pub mod secret;
 pub mod service;
 pub mod store;
 pub mod telemetry;
+mod unreached;

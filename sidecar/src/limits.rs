@@ -8,10 +8,14 @@
 //! spends what is another's (`limits_hold_for_each_caller_and_for_each_key` in the suite). Callers and keys with limits
 //! of their own are never forgotten; of the others, so many are remembered.
 
+mod memory;
 mod rate;
+mod refusal;
 mod uses;
 
+pub use memory::{BodyMemory, Memory};
 pub use rate::RateSizes;
+pub use refusal::{Limit, Overloaded, RateLimited, Refused, TooManyItems};
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::clock::Now;
 use crate::names::{CallerName, KeyName};
 use rate::{Rate, Short};
+use refusal::{limited, overloaded};
 use uses::Uses;
 
 /// A caller with all its places or memory taken comes again after this long: when one is free nobody can tell.
@@ -85,103 +90,6 @@ pub struct LimitSizes {
     pub keys: HashMap<KeyName, RateSizes>,
 }
 
-/// The limits that can bite, as the metric names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// Operations a second of a caller.
-    CallerRequests,
-    /// Bytes a second of a caller.
-    CallerBytes,
-    /// Requests in flight of a caller.
-    CallerInFlight,
-    /// Bodies of a caller in memory.
-    CallerBodyMemory,
-    /// Operations a second on a key.
-    KeyRequests,
-    /// Bytes a second on a key.
-    KeyBytes,
-    /// Requests in flight.
-    InFlight,
-    /// Bodies in memory.
-    BodyMemory,
-    /// Connections of a listener.
-    Connections,
-    /// Connections of one user on the Unix socket.
-    UserConnections,
-    /// The time for a request's head.
-    HeaderTimeout,
-    /// The time for a body to make progress.
-    BodyTimeout,
-    /// The time for an answer to be taken.
-    AnswerTimeout,
-    /// The length of a body.
-    BodyBytes,
-    /// The items of a batch.
-    BatchItems,
-}
-
-impl Limit {
-    /// As the metric names it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::CallerRequests => "caller_requests",
-            Self::CallerBytes => "caller_bytes",
-            Self::CallerInFlight => "caller_in_flight",
-            Self::CallerBodyMemory => "caller_body_memory",
-            Self::KeyRequests => "key_requests",
-            Self::KeyBytes => "key_bytes",
-            Self::InFlight => "in_flight",
-            Self::BodyMemory => "body_memory",
-            Self::Connections => "connections",
-            Self::UserConnections => "user_connections",
-            Self::HeaderTimeout => "header_timeout",
-            Self::BodyTimeout => "body_timeout",
-            Self::AnswerTimeout => "answer_timeout",
-            Self::BodyBytes => "body_bytes",
-            Self::BatchItems => "batch_items",
-        }
-    }
-
-    /// Counts that it bit.
-    pub fn bit(self) {
-        metrics::counter!("keypod_limited_total", "limit" => self.as_str()).increment(1);
-    }
-}
-
-/// A caller or a key has used up its share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the limit {} is used up", limit.as_str())]
-pub struct RateLimited {
-    /// Which share.
-    pub limit: Limit,
-    /// After this long the same request would be admitted.
-    pub retry_after: Duration,
-}
-
-/// The sidecar has as much to do as it admits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("as much is under way as the limits admit")]
-pub struct Overloaded;
-
-/// A batch has more items than the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the batch has more items than the limit of {max}")]
-pub struct TooManyItems {
-    max: usize,
-}
-
-/// Why there is no place or no memory for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Its caller has used up its own share.
-    #[error(transparent)]
-    OfItsCaller(#[from] RateLimited),
-    /// There is none for anybody.
-    #[error(transparent)]
-    AtAll(#[from] Overloaded),
-}
-
 /// One request in flight.
 #[derive(Debug)]
 pub struct InFlight {
@@ -195,49 +103,6 @@ impl InFlight {
     #[must_use]
     pub fn memory(&self) -> &Memory {
         &self.memory
-    }
-}
-
-/// The memory for bodies, as one caller may take of it.
-#[derive(Clone, Debug)]
-pub struct Memory {
-    whole: Arc<Semaphore>,
-    own: Arc<Semaphore>,
-}
-
-/// Memory for one body.
-#[derive(Debug)]
-pub struct BodyMemory {
-    of_the_whole: OwnedSemaphorePermit,
-    own: OwnedSemaphorePermit,
-}
-
-impl Memory {
-    /// Memory for a body of `bytes` bytes.
-    ///
-    /// # Errors
-    /// [`Refused`] when the bodies in memory, or those of the caller, leave too little.
-    pub fn take(&self, bytes: usize) -> Result<BodyMemory, Refused> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let whole = Arc::clone(&self.whole).try_acquire_many_owned(bytes);
-        let of_the_whole = whole.map_err(|_| overloaded(Limit::BodyMemory))?;
-        let own = Arc::clone(&self.own).try_acquire_many_owned(bytes);
-        let own = own.map_err(|_| limited(Limit::CallerBodyMemory, PLACE_RETRY))?;
-        Ok(BodyMemory { of_the_whole, own })
-    }
-
-    /// Makes `memory` large enough for a body of `bytes` bytes.
-    ///
-    /// # Errors
-    /// [`Refused`] when the bodies in memory leave too little; what it had, it keeps.
-    pub fn grow(&self, memory: &mut BodyMemory, bytes: usize) -> Result<(), Refused> {
-        let more = bytes.saturating_sub(memory.own.num_permits());
-        if more > 0 {
-            let more = self.take(more)?;
-            memory.of_the_whole.merge(more.of_the_whole);
-            memory.own.merge(more.own);
-        }
-        Ok(())
     }
 }
 
@@ -308,8 +173,8 @@ impl Limits {
         let own = Arc::clone(&used.places).try_acquire_owned();
         let own = own.map_err(|_| limited(Limit::CallerInFlight, PLACE_RETRY))?;
         used.take(Amount::one(0), now)?;
-        let body_memory = (Arc::clone(&self.body_memory), Arc::clone(&used.body_memory));
-        let memory = Memory { whole: body_memory.0, own: body_memory.1 };
+        let (whole, used) = (Arc::clone(&self.body_memory), Arc::clone(&used.body_memory));
+        let memory = Memory { whole, own: used };
         Ok(InFlight { memory, _place: place, _of_the_caller: own })
     }
 
@@ -409,16 +274,6 @@ impl Pace {
             }
         }
     }
-}
-
-fn limited(limit: Limit, retry_after: Duration) -> RateLimited {
-    limit.bit();
-    RateLimited { limit, retry_after }
-}
-
-fn overloaded(limit: Limit) -> Overloaded {
-    limit.bit();
-    Overloaded
 }
 
 #[cfg(test)]

@@ -116,11 +116,10 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use tracing::Level;
 
     use super::*;
+    use crate::alone;
 
     #[test]
     fn libraries_that_carry_secrets_never_show_more_than_what_is_for_operators() {
@@ -146,13 +145,7 @@ mod tests {
     #[test]
     fn emergencies_are_in_the_log_even_when_it_is_off() {
         assert_eq!(ALWAYS, format!("{}::emergency", env!("CARGO_PKG_NAME")));
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "telemetry::tests::child", "--ignored", "--nocapture"])
-            .env_clear()
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
+        let said = alone::text(&alone::run("telemetry::tests::child").stderr);
         assert!(said.contains("the first") && said.contains("the second"), "{said}");
         assert!(!said.contains("NOT SHOWN"), "{said}");
     }

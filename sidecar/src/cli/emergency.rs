@@ -95,7 +95,7 @@ fn table(answer: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::testing::{Answer, Sidecar};
+    use crate::cli::testing::Sidecar;
 
     #[tokio::test]
     async fn each_command_is_the_request_that_the_api_describes() {
@@ -105,11 +105,7 @@ mod tests {
             (EmergencyCommand::List, "GET /v1/emergency "),
             (EmergencyCommand::End, "POST /v1/emergency/end "),
         ];
-        let sidecar = Sidecar::start(|request| {
-            let body = String::from_utf8(request.body.clone()).unwrap();
-            let seen = format!("{} {} {body}", request.method, request.uri);
-            Answer::json(200, &json!({ "seen": seen }))
-        });
+        let sidecar = Sidecar::echoing();
         for (command, expected) in cases {
             let answer = call(&mut sidecar.client(), &command).await.unwrap();
             assert_eq!(cell(answer.get("seen")), expected);

@@ -267,7 +267,7 @@ fn period(key: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::testing::{Answer, Sidecar};
+    use crate::cli::testing::Sidecar;
 
     fn destroy(confirm: Option<&str>, cancel: bool) -> KeysCommand {
         let (name, version) = ("demo".parse().unwrap(), KeyVersion::FIRST);
@@ -311,11 +311,7 @@ mod tests {
             (KeysCommand::Approvals, "GET /v1/approvals "),
             (KeysCommand::Approve { id: "a1".to_owned() }, "POST /v1/approvals/a1 "),
         ];
-        let sidecar = Sidecar::start(|request| {
-            let body = String::from_utf8(request.body.clone()).unwrap();
-            let seen = format!("{} {} {body}", request.method, request.uri);
-            Answer::json(200, &json!({ "seen": seen }))
-        });
+        let sidecar = Sidecar::echoing();
         for (command, expected) in cases {
             let answer = call(&mut sidecar.client(), &command).await.unwrap();
             assert_eq!(cell(answer.get("seen")), expected);

@@ -76,6 +76,15 @@ impl Sidecar {
         })
     }
 
+    /// Answers each request with what it was, as `seen`: method, path and body.
+    pub(super) fn echoing() -> Self {
+        Self::start(|request| {
+            let body = String::from_utf8(request.body.clone()).unwrap();
+            let seen = format!("{} {} {body}", request.method, request.uri);
+            Answer::json(200, &serde_json::json!({ "seen": seen }))
+        })
+    }
+
     /// Refuses each request without reading its body.
     pub(super) fn refusing(status: u16, code: &'static str) -> Self {
         Self::serve(move |_| async move { Ok(Answer::problem(status, code)) })

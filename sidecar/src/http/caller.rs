@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use super::error::{Code, Failure};
 use super::source::{Source, TcpEnds};
 use crate::clock::Now;
+use crate::file::{self, Stamp};
 use crate::identity::{self, Issuers, Proven};
 use crate::names::CallerName;
 use crate::policy::{Caller, CallerKind, Identity, Transport};
@@ -141,9 +142,6 @@ pub struct Callers {
     /// Whose signed tokens are taken.
     issuers: Option<Issuers>,
 }
-
-/// What changes when a file does: device, inode, length, and the times of its bytes and of its entry.
-type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
 #[derive(Debug)]
 struct Token {
@@ -298,28 +296,17 @@ fn gather(proofs: &[(CallerName, Proof)]) -> (Vec<Token>, Vec<CallersError>) {
 
 /// What the token files look like, taken before they are read: a change in between is seen the next time.
 fn stamps(proofs: &[(CallerName, Proof)]) -> Vec<Option<Stamp>> {
-    use std::os::unix::fs::MetadataExt as _;
-    let stamp = |(_, path): (&CallerName, &Path)| {
-        let file = std::fs::metadata(path).ok()?;
-        let changed = (file.ctime(), file.ctime_nsec());
-        Some((file.dev(), file.ino(), file.len(), (file.mtime(), file.mtime_nsec()), changed))
-    };
-    token_files(proofs).map(stamp).collect()
+    token_files(proofs).map(|(_, path)| Stamp::of(path).ok()).collect()
 }
 
-/// The tokens of one file, a line each. What is checked is the opened file, so nobody can swap it in between; links
-/// are followed, because a Kubernetes secret is mounted as links.
+/// The tokens of one file, a line each.
 fn read_tokens(caller: &CallerName, path: &Path) -> Result<Vec<Token>, CallersError> {
     use std::io::Read as _;
-    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    use std::os::unix::fs::PermissionsExt as _;
     let unreadable =
         |source| CallersError::Unreadable { caller: caller.clone(), path: path.to_owned(), source };
     let no_token = || CallersError::NoToken { caller: caller.clone(), path: path.to_owned() };
-    // Not blocking: a pipe without a writer would be waited for.
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let opened = std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path);
-    let file = opened.map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
+    let (file, metadata) = file::open(path).map_err(unreadable)?;
     if metadata.permissions().mode() & 0o007 != 0 {
         return Err(CallersError::TooOpen { caller: caller.clone(), path: path.to_owned() });
     }

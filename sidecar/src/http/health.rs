@@ -164,12 +164,13 @@ fn asks_verbose(uri: &Uri) -> bool {
 /// Sets the gauges that are read when they are asked for.
 fn show(api: &Api) {
     let service = api.service();
-    let status = service.keyring().status(service.now());
+    let now = service.now();
+    let status = service.keyring().status(now);
     show_keyring(&status);
     show_policies(&service.policies());
-    show_emergencies(service.emergencies().counts(service.now()));
+    show_emergencies(service.emergencies().counts(now));
     if let Some(issuers) = api.callers().issuers() {
-        show_issuers(issuers, service.now());
+        show_issuers(issuers, now);
     }
     #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
     gauge!("keypod_requests_in_flight").set(service.limits().in_flight() as f64);

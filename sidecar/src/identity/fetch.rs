@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::error::{FetchError, IdentityError};
 use super::settings::Endpoint;
+use crate::{file, unreached};
 
 /// For one answer, from the first byte sent to the last one read.
 pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -101,13 +102,9 @@ fn bearer(path: &Path) -> Result<HeaderValue, FetchError> {
     Ok(value)
 }
 
-/// The whole of a regular file that is no longer than `max`. Links are followed: Kubernetes mounts links.
+/// The whole of a regular file that is no longer than `max`.
 pub(super) fn read_file(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    // Not blocking: a pipe without a writer would be waited for.
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
-    let metadata = file.metadata()?;
+    let (file, metadata) = file::open(path)?;
     if !metadata.is_file() || metadata.len() > max {
         return Err(std::io::Error::other("it is no file, or too long"));
     }
@@ -157,23 +154,7 @@ fn unusable(
     IdentityError::Client { provider: provider.to_owned(), source: source.into() }
 }
 
-/// What the connection said.
 fn unreached(error: &reqwest::Error) -> FetchError {
-    let mut reason = match () {
-        () if error.is_timeout() => "no answer in time".to_owned(),
-        () if error.is_connect() => "no connection".to_owned(),
-        () => "the connection broke".to_owned(),
-    };
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        if !reason.contains(&said) {
-            reason = format!("{reason}: {said}");
-        }
-        source = cause.source();
-    }
-    if reason.contains("invalid peer certificate") {
-        reason.push_str(": set ca_file to the authority that signed the server's");
-    }
-    FetchError::Unreached { reason }
+    let mend = "set ca_file to the authority that signed the server's";
+    FetchError::Unreached { reason: unreached::reason(error, mend) }
 }

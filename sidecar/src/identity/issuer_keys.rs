@@ -5,8 +5,6 @@
 //! bound, on the monotonic clock. A file that is gone or bad leaves no keys. Tests:
 //! `unknown_key_ids_make_no_storm_of_fetches`, `keys_that_nobody_confirms_are_used_until_their_bound`.
 
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +21,7 @@ use super::settings::KeyPlace;
 use super::token::Token;
 use crate::clock::Now;
 use crate::error_chain::error_chain;
+use crate::file::Stamp;
 use crate::root::is_this_machine;
 
 /// An issuer is not asked more often than this.
@@ -39,9 +38,6 @@ enum Source {
     Discovery(Fetcher, String),
     File(std::path::PathBuf),
 }
-
-/// What changes when a file does.
-type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
 /// The keys that are used.
 #[derive(Debug)]
@@ -186,7 +182,7 @@ impl IssuerKeys {
         // Who asks already does it for us.
         let Ok(mut asked) = self.asked.try_lock() else { return };
         let due = match &self.source {
-            Source::File(path) => asked.stamp != Some(stamp(path)),
+            Source::File(path) => asked.stamp != Some(Stamp::of(path).ok()),
             _ if self.problem().is_some() => !self.is_recent(&asked, now),
             _ => asked.at.is_none_or(|at| now.since(at) >= self.refresh_after),
         };
@@ -199,8 +195,7 @@ impl IssuerKeys {
         asked.at = Some(now.monotonic);
         self.fetches.fetch_add(1, Ordering::Relaxed);
         if let Source::File(path) = &self.source {
-            // Before it is read: a change in between is seen the next time.
-            asked.stamp = Some(stamp(path));
+            asked.stamp = Some(Stamp::of(path).ok());
         }
         let found = tokio::time::timeout(FETCH_TIMEOUT, self.fetch()).await;
         let late = || FetchError::Unreached { reason: "no answer in time".to_owned() };
@@ -304,10 +299,4 @@ fn is_safe(address: &str) -> bool {
         Some("http") => address.host().is_some_and(is_this_machine),
         _ => false,
     }
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let file = std::fs::metadata(path).ok()?;
-    let (written, changed) = ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
-    Some((file.dev(), file.ino(), file.len(), written, changed))
 }

@@ -5,13 +5,10 @@
 //! they are refused. Tests: `many_requests_with_one_token_are_one_review`,
 //! `what_is_wrong_by_itself_is_not_asked_about_and_a_flood_is_cut`.
 
-use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -22,6 +19,7 @@ use super::fetch::Fetcher;
 use super::issuer_keys::WAITING_MAX;
 use super::remembered::TokenDigest;
 use super::settings::Endpoint;
+use crate::flight::{Flights, NoFlight};
 
 /// Tokens that are asked about at once.
 const AT_ONCE_MAX: usize = 8;
@@ -30,9 +28,6 @@ const PER_SECOND_MAX: NonZeroU32 = NonZeroU32::new(20).unwrap();
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 
-/// What comes of one review, for all who wait for it.
-type Review = Shared<BoxFuture<'static, Result<(), Refusal>>>;
-
 /// The API server's word about tokens.
 #[derive(Debug)]
 pub(super) struct Reviewer {
@@ -40,7 +35,7 @@ pub(super) struct Reviewer {
     address: String,
     audience: String,
     waiting: Semaphore,
-    running: Mutex<HashMap<TokenDigest, Review>>,
+    running: Flights<TokenDigest, Result<(), Refusal>>,
     rate: DefaultDirectRateLimiter,
     problem: Mutex<Option<FetchError>>,
     reviews: AtomicU64,
@@ -74,19 +69,6 @@ pub(super) struct Expected {
     pub(super) pod_uid: Option<String>,
 }
 
-/// A review that is on its way: it is no longer when this is dropped, however the review ended.
-struct Running {
-    reviewer: Arc<Reviewer>,
-    digest: TokenDigest,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let mut running = self.reviewer.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.remove(&self.digest);
-    }
-}
-
 impl Reviewer {
     pub(super) fn new(
         provider: &str,
@@ -99,7 +81,7 @@ impl Reviewer {
             address: format!("{base}/apis/authentication.k8s.io/v1/tokenreviews"),
             audience: audience.to_owned(),
             waiting: Semaphore::new(WAITING_MAX),
-            running: Mutex::default(),
+            running: Flights::default(),
             rate: RateLimiter::direct(Quota::per_second(PER_SECOND_MAX)),
             problem: Mutex::new(None),
             reviews: AtomicU64::new(0),
@@ -115,29 +97,14 @@ impl Reviewer {
         expected: Expected,
     ) -> Result<(), Refusal> {
         let _waits = self.waiting.try_acquire().map_err(|_| Refusal::Busy)?;
-        self.review(token, *digest, expected)?.await
-    }
-
-    /// The review of this token that is on its way, or else a new one.
-    fn review(
-        self: &Arc<Self>,
-        token: &str,
-        digest: TokenDigest,
-        expected: Expected,
-    ) -> Result<Review, Refusal> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(review) = running.get(&digest) {
-            return Ok(review.clone());
-        }
-        if running.len() >= AT_ONCE_MAX || self.rate.check().is_err() {
-            return Err(Refusal::Busy);
-        }
-        let (place, token) = (Running { reviewer: Arc::clone(self), digest }, token.to_owned());
-        // A task of its own: a client that goes away does not end what others wait for.
-        let task = tokio::spawn(async move { place.reviewer.judge(&token, &expected).await });
-        let review = task.map(|judged| judged.unwrap_or(Err(Refusal::Review))).boxed().shared();
-        running.insert(digest, review.clone());
-        Ok(review)
+        let (reviewer, token) = (Arc::clone(self), token.to_owned());
+        let may_start = |running| running < AT_ONCE_MAX && self.rate.check().is_ok();
+        let start = || async move { reviewer.judge(&token, &expected).await };
+        let review = self.running.join_if(*digest, may_start, start).await;
+        review.unwrap_or_else(|none| match none {
+            NoFlight::Refused => Err(Refusal::Busy),
+            NoFlight::Lost => Err(Refusal::Review),
+        })
     }
 
     async fn judge(&self, token: &str, expected: &Expected) -> Result<(), Refusal> {

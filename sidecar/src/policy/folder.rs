@@ -4,17 +4,17 @@
 //! followed, because a ConfigMap is mounted as links that are swapped at once.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::source::{DOCUMENT_BYTES_MAX, DOCUMENTS_MAX, Document, Problem};
 use super::{CONTEXT_FILE, ENTITIES_FILE};
+use crate::file;
 
 /// A folder that keeps changing is given up after this many looks.
 const LOOKS_MAX: usize = 5;
 
-/// What changes when a folder does: the names of its files, and of each device, inode, length and times.
-pub type Stamp = Vec<(PathBuf, [u64; 3], [i64; 4])>;
+/// What changes when a folder does: the names of its files, and what each looks like.
+pub type Stamp = Vec<(PathBuf, file::Stamp)>;
 
 /// Everything in `folder` that a set of policies is made of, in the order of its names, and what it looked like.
 ///
@@ -57,10 +57,7 @@ pub fn stamp(folder: &Path) -> Result<Stamp, Problem> {
             let message = format!("more than {DOCUMENTS_MAX} files: put several policies into one");
             return Err(Problem::new(&folder.display().to_string(), message));
         }
-        let numbers = [metadata.dev(), metadata.ino(), metadata.len()];
-        let times =
-            [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()];
-        stamps.push((path, numbers, times));
+        stamps.push((path, file::Stamp::from(&metadata)));
     }
     stamps.sort();
     Ok(stamps)

@@ -1,8 +1,7 @@
 //! The lines of the log, in a process of their own: which places log at all is decided once for a whole process.
 
-use std::process::Command;
-
 use super::*;
+use crate::alone;
 
 #[test]
 #[ignore = "the test below runs it"]
@@ -24,13 +23,7 @@ fn child() {
 
 #[test]
 fn every_beginning_and_every_end_is_an_alarm_once() {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "emergency::tests::alarms::child", "--ignored", "--nocapture"])
-        .env_clear()
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let said = alone::text(&alone::run("emergency::tests::alarms::child").stdout);
     let lines =
         said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut seen = Vec::new();

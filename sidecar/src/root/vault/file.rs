@@ -6,7 +6,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -56,10 +56,7 @@ fn read(path: &Path, bytes_max: u64) -> Result<WipedBytes, VaultRootError> {
 
 fn open(path: &Path) -> Result<(File, Metadata), VaultRootError> {
     let failed = |source| VaultRootError::File { path: path.into(), source };
-    // NONBLOCK: to open a pipe must not wait for somebody to write into it.
-    let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let file = File::options().read(true).custom_flags(nonblock).open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
+    let (file, metadata) = crate::file::open(path).map_err(failed)?;
     if !metadata.is_file() {
         return Err(VaultRootError::NotAFile { path: path.into() });
     }

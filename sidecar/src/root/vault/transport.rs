@@ -24,6 +24,7 @@ use super::failure::{CallError, Failure, judge, quoted};
 use super::{VaultRootError, VaultSettings, tls};
 use crate::root::is_this_machine;
 use crate::secret::WipedBytes;
+use crate::unreached;
 
 /// Longer than any body without its secrets: names, a binding, a ciphertext.
 const BODY_BYTES: usize = 2 * 1024;
@@ -190,26 +191,8 @@ fn retry_after(response: &Response) -> Option<Duration> {
     text.parse().ok().map(Duration::from_secs)
 }
 
-/// What the connection said, without the address, which the error's place has.
 #[expect(clippy::needless_pass_by_value, reason = "it is the error of a map_err")]
 fn unreached(error: reqwest::Error) -> CallError {
-    let mut reason = match () {
-        () if error.is_timeout() => "no answer in time".to_owned(),
-        () if error.is_connect() => "no connection".to_owned(),
-        () => "the connection broke".to_owned(),
-    };
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        if !reason.contains(&said) {
-            reason = format!("{reason}: {said}");
-        }
-        source = cause.source();
-    }
-    if reason.contains("invalid peer certificate") {
-        reason.push_str(
-            ": set ca_file to the authority that signed the server's, and address to a name in it",
-        );
-    }
-    CallError::Failed(Failure::unavailable(reason))
+    let mend = "set ca_file to the authority that signed the server's, and address to a name in it";
+    CallError::Failed(Failure::unavailable(unreached::reason(&error, mend)))
 }

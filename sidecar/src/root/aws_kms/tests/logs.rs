@@ -1,5 +1,4 @@
 use std::io::{self, Write};
-use std::process::Command;
 use std::sync::Mutex;
 
 use super::*;
@@ -65,12 +64,5 @@ async fn child() {
 
 #[test]
 fn the_sdk_logs_no_secret_even_at_trace_and_what_aws_repeats_at_trace_alone() {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "root::aws_kms::tests::logs::child", "--ignored", "--nocapture"])
-        .env_clear()
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.starts_with("\nrunning 1 test"), "the child is not where it was");
+    crate::alone::run("root::aws_kms::tests::logs::child");
 }
