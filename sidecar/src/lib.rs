@@ -16,6 +16,7 @@
 #[cfg(test)]
 mod alone;
 pub mod app;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("file", ""),
     ("unreached", ""),
     ("flight", ""),
+    ("audit", ""),
     ("process", ""),
     ("telemetry", ""),
     ("secret", "names"),

@@ -1,0 +1,8 @@
+//! The audit log: who did what, when, how, with which outcome and by which policy, committed before the answer leaves.
+//!
+//! The format on disk is `docs/audit-log.md`. Depends on [`crate::names`], [`crate::clock`] and [`crate::file`]; a
+//! root's signature comes in through a trait. It knows nothing of HTTP, of keys that encrypt, or of a store.
+
+mod receipt;
+
+pub use receipt::{AppendError, Durability, Receipt};
