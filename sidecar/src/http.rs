@@ -28,7 +28,7 @@ mod unread;
 mod wire;
 
 pub use caller::{Callers, CallersError, Proof};
-pub use error::Code;
+pub use error::status_of;
 pub use health::{Health, Phase};
 pub use listen::{ListenError, Listeners, Served, serve_health};
 pub use routes::document;
@@ -57,7 +57,7 @@ use crate::clock::Now;
 use crate::limits::InFlight;
 use crate::names::KeyName;
 use crate::policy::Caller;
-use crate::service::Service;
+use crate::service::{Code, Service};
 
 /// Sizes and times of the API.
 #[derive(Clone, Copy, Debug)]
@@ -260,12 +260,12 @@ impl Call {
 }
 
 fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Failure {
-    Failure::new(error::Code::InvalidRequest, detail)
+    Failure::new(Code::InvalidRequest, detail)
 }
 
 fn unsupported_media() -> Failure {
     Failure::new(
-        error::Code::UnsupportedMediaType,
+        Code::UnsupportedMediaType,
         "send Content-Type: application/json, or application/octet-stream where the route takes it",
     )
 }

@@ -16,7 +16,7 @@ mod stream;
 pub use batch::{DecryptItem, EncryptItem, RewrapItem};
 pub use decrypt::Opened;
 pub use encrypt::Sealed;
-pub use error::Error;
+pub use error::{Code, Error};
 pub use keys::{Destruction, Status};
 pub use stream::{OpeningStream, RewrappingStream, SealingStream};
 

@@ -14,10 +14,11 @@ use http::{HeaderMap, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
-use super::error::{Code, Failure};
+use super::error::Failure;
 use crate::envelope::SealSegment;
 use crate::limits::{BodyMemory, Limit, Memory};
 use crate::secret::{SealBuffer, WipedBytes};
+use crate::service::Code;
 
 /// A refused body is read on, up to this length and time, so that its sender sees the answer.
 const DRAINED_BYTES_MAX: usize = 16 << 20;

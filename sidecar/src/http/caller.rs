@@ -15,13 +15,14 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
 
-use super::error::{Code, Failure};
+use super::error::Failure;
 use super::source::{Source, TcpEnds};
 use crate::clock::Now;
 use crate::file::{self, Stamp};
 use crate::identity::{self, Issuers, Proven};
 use crate::names::CallerName;
 use crate::policy::{Caller, CallerKind, Identity, Transport};
+use crate::service::Code;
 
 /// The shortest token that is taken: 128 bits in base64.
 const TOKEN_BYTES_MIN: usize = 22;

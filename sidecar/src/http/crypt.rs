@@ -3,13 +3,14 @@
 use axum::response::Response;
 
 use super::body::Media;
-use super::error::{Code, Failure};
+use super::error::Failure;
 use super::wire::{
     Base64Text, CiphertextText, DecryptRequest, Decrypted, EncryptRequest, Encrypted,
     RewrapRequest, SecretText,
 };
 use super::{Api, Call, json, stream};
 use crate::secret::SealBuffer;
+use crate::service::Code;
 use crate::service::{Opened, Sealed};
 
 /// What an answer has beside the text of the message: a name of 64 bytes at most, and a few fields.

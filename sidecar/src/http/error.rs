@@ -3,9 +3,9 @@
 //! The body is `application/problem+json` (RFC 9457). `detail` says what to do and repeats nothing secret; the
 //! chain of causes goes to the log and stays there.
 
-mod code;
+mod status;
 
-pub use code::Code;
+pub use status::status_of;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,14 +16,15 @@ use http::{HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use status::title_of;
+
 use super::request_id::RequestId;
 use crate::emergency::EmergencyError;
 use crate::error_chain::error_chain;
 use crate::keyring::KeyringError;
 use crate::limits::{Overloaded, RateLimited, Refused};
 use crate::root::RootError;
-use crate::service::Error;
-use crate::store::StoreError;
+use crate::service::{Code, Error};
 
 /// Clients that may come again are told to wait this long, where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -70,7 +71,7 @@ pub(super) struct ItemError {
 impl Failure {
     /// A failure with this code and what to do about it.
     pub(super) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        let retry_after = match code.status() {
+        let retry_after = match status_of(code) {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some(RETRY_AFTER),
             _ => None,
         };
@@ -91,22 +92,22 @@ impl Failure {
 
     /// As the error of one item of a batch.
     pub(super) fn into_item(self) -> ItemError {
-        ItemError { code: self.code, title: self.code.title(), detail: self.detail }
+        ItemError { code: self.code, title: title_of(self.code), detail: self.detail }
     }
 
     /// As a whole answer.
     pub(super) fn into_response(self, request_id: &RequestId) -> Response {
         let problem = Problem {
             kind: format!("urn:keypod:error:{}", self.code.as_str()),
-            title: self.code.title(),
-            status: self.code.status().as_u16(),
+            title: title_of(self.code),
+            status: status_of(self.code).as_u16(),
             code: self.code,
             detail: &self.detail,
             request_id: request_id.as_str(),
         };
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
-        *response.status_mut() = self.code.status();
+        *response.status_mut() = status_of(self.code);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(after) = self.retry_after {
@@ -159,112 +160,82 @@ impl From<Error> for Failure {
 impl Failure {
     /// What the outside is told of `error`.
     pub(super) fn of(error: &Error) -> Self {
-        let text = error.to_string();
-        match error {
-            Error::Forbidden => {
-                Self::new(Code::Forbidden, "ask an operator to allow this caller, action and key")
-            }
-            Error::Invalid(text) => Self::new(Code::InvalidRequest, *text),
-            Error::Context(_) | Error::TooManyItems(_) => Self::new(Code::InvalidRequest, text),
-            Error::NotOurs(_) => Self::new(Code::InvalidCiphertext, text),
-            Error::DecryptionFailed => Self::new(
-                Code::DecryptionFailed,
-                "give the context, key store and bytes that it was encrypted with",
-            ),
+        let code = error.code();
+        if code == Code::Internal {
+            return internal(error);
+        }
+        let mut failure = match error {
             Error::RateLimited(limited) => (*limited).into(),
-            Error::LimitReached => Self::new(
-                Code::Conflict,
-                "the usage limit of the key version was reached: send the message again",
-            ),
-            Error::Emergency(error) => Self::of_emergency(*error),
-            Error::Keyring(error) => Self::of_keyring(error),
-            Error::Random(_) => internal(error),
-        }
-    }
-
-    fn of_emergency(error: EmergencyError) -> Self {
-        let code = match error {
-            EmergencyError::Reason | EmergencyError::Minutes { .. } => Code::InvalidRequest,
-            EmergencyError::UnderWay | EmergencyError::NotUnderWay => Code::Conflict,
-            EmergencyError::TooMany => Code::Overloaded,
-            EmergencyError::Pause { wait } => {
-                let retry_after = Some(wait);
-                return Self { retry_after, ..Self::new(Code::RateLimited, error.to_string()) };
-            }
-            _ => return internal(&error),
+            _ => Self::new(code, advice(error)),
         };
-        Self::new(code, error.to_string())
+        failure.retry_after = retry_after(error).or(failure.retry_after);
+        failure
     }
+}
 
-    fn of_keyring(error: &KeyringError) -> Self {
-        match error {
-            KeyringError::NoSuchKey => {
-                Self::new(Code::KeyNotFound, "make it first: POST /v1/keys, or keypod keys create")
-            }
-            KeyringError::NoSuchVersion => {
-                Self::new(Code::KeyNotFound, "the key has no such version: see GET /v1/keys/NAME")
-            }
-            KeyringError::NoSuchApproval => {
-                Self::new(Code::KeyNotFound, "nothing waits under that id: see GET /v1/approvals")
-            }
-            KeyringError::SamePerson => {
-                Self::new(Code::Forbidden, "another person than who asked must approve it")
-            }
-            KeyringError::KeyExists => {
-                Self::new(Code::KeyExists, "use the key that is there, or choose another name")
-            }
-            KeyringError::VersionDisabled => Self::new(
-                Code::VersionDisabled,
-                "enable the version, or rotate the key if it is to encrypt",
-            ),
-            KeyringError::VersionDestroyed => {
-                Self::new(Code::VersionDestroyed, "nothing brings it back")
-            }
-            KeyringError::Conflict(text) => Self::new(Code::Conflict, *text),
-            KeyringError::LimitTooSmall => Self::new(
-                Code::Conflict,
-                "it is larger than what one version of this key may seal: use a key with larger limits",
-            ),
-            KeyringError::VersionsExhausted => Self::new(
-                Code::Conflict,
-                "the key has used all its version numbers: use another key",
-            ),
-            KeyringError::WrappedElsewhere { .. } => Self::new(
-                Code::RootUnavailable,
-                "no root of this sidecar has wrapped this key version: an operator must look at the log",
-            ),
-            KeyringError::Root(root) => match **root {
-                RootError::Unavailable { retry_after, .. }
-                | RootError::Throttled { retry_after, .. } => {
-                    let mut failure = Self::new(
-                        Code::RootUnavailable,
-                        "come again after the time in Retry-After; the log and /readyz?verbose say what is wrong",
-                    );
-                    failure.retry_after = retry_after.or(failure.retry_after);
-                    failure
-                }
-                RootError::Denied { .. }
-                | RootError::KeyGone { .. }
-                | RootError::Unusable { .. }
-                | RootError::Exposed { .. } => Self::new(
-                    Code::RootUnavailable,
-                    "the root refuses this key: an operator must look at the log and mend it",
-                ),
-                _ => internal(error),
-            },
-            KeyringError::Store(store) => match **store {
-                StoreError::Unavailable { .. } | StoreError::InUse { .. } => Self::new(
-                    Code::StoreUnavailable,
-                    "come again after the time in Retry-After; the log says what is wrong with the store",
-                ),
-                _ => internal(error),
-            },
-            KeyringError::Memory(_) => Self::new(
-                Code::Overloaded,
-                "protected memory for keys is used up: an operator must raise RLIMIT_MEMLOCK",
-            ),
-            _ => internal(error),
+/// When to come again, where the error knows.
+fn retry_after(error: &Error) -> Option<Duration> {
+    match error {
+        Error::Emergency(EmergencyError::Pause { wait }) => Some(*wait),
+        Error::Keyring(KeyringError::Root(root)) => root.retry_after(),
+        _ => None,
+    }
+}
+
+/// What to do about `error`, with nothing secret in it.
+fn advice(error: &Error) -> Cow<'static, str> {
+    match error {
+        Error::Forbidden => "ask an operator to allow this caller, action and key".into(),
+        Error::Invalid(text) => (*text).into(),
+        Error::DecryptionFailed => {
+            "give the context, key store and bytes that it was encrypted with".into()
         }
+        Error::LimitReached => {
+            "the usage limit of the key version was reached: send the message again".into()
+        }
+        Error::Audit(_) => {
+            "what cannot be recorded is not done: an operator must look at the log and at the disk of audit.folder"
+                .into()
+        }
+        Error::Keyring(error) => advice_on_key(error).into(),
+        _ => error.to_string().into(),
+    }
+}
+
+fn advice_on_key(error: &KeyringError) -> &'static str {
+    match error {
+        KeyringError::NoSuchKey => "make it first: POST /v1/keys, or keypod keys create",
+        KeyringError::NoSuchVersion => "the key has no such version: see GET /v1/keys/NAME",
+        KeyringError::NoSuchApproval => "nothing waits under that id: see GET /v1/approvals",
+        KeyringError::SamePerson => "another person than who asked must approve it",
+        KeyringError::KeyExists => "use the key that is there, or choose another name",
+        KeyringError::VersionDisabled => {
+            "enable the version, or rotate the key if it is to encrypt"
+        }
+        KeyringError::VersionDestroyed => "nothing brings it back",
+        KeyringError::Conflict(text) => text,
+        KeyringError::LimitTooSmall => {
+            "it is larger than what one version of this key may seal: use a key with larger limits"
+        }
+        KeyringError::VersionsExhausted => {
+            "the key has used all its version numbers: use another key"
+        }
+        KeyringError::WrappedElsewhere { .. } => {
+            "no root of this sidecar has wrapped this key version: an operator must look at the log"
+        }
+        KeyringError::Root(root) => match **root {
+            RootError::Unavailable { .. } | RootError::Throttled { .. } => {
+                "come again after the time in Retry-After; the log and /readyz?verbose say what is wrong"
+            }
+            _ => "the root refuses this key: an operator must look at the log and mend it",
+        },
+        KeyringError::Store(_) => {
+            "come again after the time in Retry-After; the log says what is wrong with the store"
+        }
+        KeyringError::Memory(_) => {
+            "protected memory for keys is used up: an operator must raise RLIMIT_MEMLOCK"
+        }
+        _ => "an operator must look at the log",
     }
 }
 
@@ -317,7 +288,7 @@ mod tests {
         for limit in [Limit::CallerRequests, Limit::KeyRequests] {
             let limited = RateLimited { limit, retry_after: RETRY_AFTER };
             let failure = Failure::of(&Error::RateLimited(limited));
-            assert_eq!(failure.code().title(), "A rate is used up");
+            assert_eq!(title_of(failure.code()), "A rate is used up");
             assert!(failure.detail.starts_with(&limited.to_string()), "{}", failure.detail);
         }
     }

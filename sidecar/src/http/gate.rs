@@ -7,8 +7,9 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderName, header};
 
-use super::error::{Code, Failure};
+use super::error::Failure;
 use crate::policy::Transport;
+use crate::service::Code;
 
 /// Lets through what came straight from a client on this machine.
 pub(super) fn check(parts: &Parts, transport: Transport) -> Result<(), Failure> {

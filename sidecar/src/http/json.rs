@@ -10,9 +10,10 @@ use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::ser::Formatter;
 
-use super::error::{Code, Failure};
+use super::error::Failure;
 use super::wire;
 use crate::secret::WipedBytes;
+use crate::service::Code;
 
 /// Parses a whole body.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {

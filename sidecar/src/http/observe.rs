@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, histogram};
 
-use super::error::Code;
 use super::routes::Route;
+use crate::service::Code;
 
 /// Handles of the metrics that every success touches, so that the hot path looks nothing up.
 #[derive(Debug)]

@@ -8,13 +8,14 @@ use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::error::{Code, Failure, ItemError, Problem};
+use super::error::{Failure, ItemError, Problem, status_of};
 use super::routes::{ROUTES, Route, Takes};
 use super::status::StatusView;
 use super::{Api, Call, wire};
+use crate::service::Code;
 
 /// What can go wrong on every route.
-const EVERYWHERE: [Code; 11] = [
+const EVERYWHERE: [Code; 12] = [
     Code::InvalidRequest,
     Code::ProxiedRequest,
     Code::Unauthenticated,
@@ -24,6 +25,7 @@ const EVERYWHERE: [Code; 11] = [
     Code::RequestTimeout,
     Code::PayloadTooLarge,
     Code::RateLimited,
+    Code::AuditUnavailable,
     Code::Overloaded,
     Code::Internal,
 ];
@@ -79,8 +81,8 @@ fn operation(route: &Route) -> Value {
         codes.push(Code::UnsupportedMediaType);
     }
     for code in codes {
-        let status = code.status().as_u16().to_string();
-        let response = responses.entry(status).or_insert_with(|| problem(code.status()));
+        let status = status_of(code).as_u16().to_string();
+        let response = responses.entry(status).or_insert_with(|| problem(status_of(code)));
         if let Some(Value::String(description)) = response.get_mut("description") {
             let separator = if description.is_empty() { "" } else { ", " };
             description.push_str(separator);

@@ -4,8 +4,9 @@
 use futures_util::future::BoxFuture;
 use http::Method;
 
-use super::error::{Code, Failure};
+use super::error::Failure;
 use super::{Api, Call, batch, crypt, emergency, keys, openapi, status};
+use crate::service::Code;
 use axum::response::Response;
 
 /// What a route takes as its body.

@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use zeroize::Zeroizing;
 
 use super::body::BodyReader;
-use super::error::{Code, Failure};
+use super::error::Failure;
 use super::unread::Unread;
 use super::{Api, Call, json};
 use crate::envelope::{
@@ -27,6 +27,7 @@ use crate::envelope::{
 use crate::limits::{BodyMemory, InFlight, STREAM_MEMORY_BYTES};
 use crate::names::{KeyName, KeyVersion};
 use crate::secret::{OpenBuffer, Plaintext};
+use crate::service::Code;
 use crate::service::{OpeningStream, RewrappingStream, SealingStream};
 
 pub(super) static CONTEXT: HeaderName = HeaderName::from_static("keypod-context");

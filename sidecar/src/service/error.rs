@@ -1,9 +1,17 @@
-//! Why an operation failed, in the terms of the service. `http/error.rs` alone turns it into a status.
+//! Why an operation failed, in the terms of the service, and the code of API.md that says so. `http/error.rs` alone
+//! turns a code into a status.
 
+mod code;
+
+pub use code::Code;
+
+use crate::audit::AppendError;
 use crate::emergency::EmergencyError;
 use crate::envelope::{ContextError, NotOurs, OpenFailed, RandomUnavailable};
 use crate::keyring::KeyringError;
 use crate::limits::{RateLimited, TooManyItems};
+use crate::root::RootError;
+use crate::store::StoreError;
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +51,69 @@ pub enum Error {
     /// A batch has more items than the limit.
     #[error(transparent)]
     TooManyItems(#[from] TooManyItems),
+    /// It could not be written to the audit log, so there is no answer.
+    #[error(transparent)]
+    Audit(#[from] AppendError),
+}
+
+impl Error {
+    /// The code that says so. `internal` is a defect or damaged data.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Forbidden => Code::Forbidden,
+            Self::Invalid(_) | Self::Context(_) | Self::TooManyItems(_) => Code::InvalidRequest,
+            Self::NotOurs(_) => Code::InvalidCiphertext,
+            Self::DecryptionFailed => Code::DecryptionFailed,
+            Self::RateLimited(_) => Code::RateLimited,
+            Self::LimitReached => Code::Conflict,
+            Self::Emergency(error) => of_emergency(*error),
+            Self::Keyring(error) => of_keyring(error),
+            Self::Audit(_) => Code::AuditUnavailable,
+            Self::Random(_) => Code::Internal,
+        }
+    }
+}
+
+fn of_emergency(error: EmergencyError) -> Code {
+    match error {
+        EmergencyError::Reason | EmergencyError::Minutes { .. } => Code::InvalidRequest,
+        EmergencyError::UnderWay | EmergencyError::NotUnderWay => Code::Conflict,
+        EmergencyError::TooMany => Code::Overloaded,
+        EmergencyError::Pause { .. } => Code::RateLimited,
+        EmergencyError::WrongPermit => Code::Internal,
+    }
+}
+
+fn of_keyring(error: &KeyringError) -> Code {
+    match error {
+        KeyringError::NoSuchKey | KeyringError::NoSuchVersion | KeyringError::NoSuchApproval => {
+            Code::KeyNotFound
+        }
+        KeyringError::SamePerson => Code::Forbidden,
+        KeyringError::KeyExists => Code::KeyExists,
+        KeyringError::VersionDisabled => Code::VersionDisabled,
+        KeyringError::VersionDestroyed => Code::VersionDestroyed,
+        KeyringError::Conflict(_)
+        | KeyringError::LimitTooSmall
+        | KeyringError::VersionsExhausted => Code::Conflict,
+        KeyringError::WrappedElsewhere { .. } => Code::RootUnavailable,
+        KeyringError::Root(root) => match **root {
+            RootError::Unavailable { .. }
+            | RootError::Throttled { .. }
+            | RootError::Denied { .. }
+            | RootError::KeyGone { .. }
+            | RootError::Unusable { .. }
+            | RootError::Exposed { .. } => Code::RootUnavailable,
+            _ => Code::Internal,
+        },
+        KeyringError::Store(store) => match **store {
+            StoreError::Unavailable { .. } | StoreError::InUse { .. } => Code::StoreUnavailable,
+            _ => Code::Internal,
+        },
+        KeyringError::Memory(_) => Code::Overloaded,
+        _ => Code::Internal,
+    }
 }
 
 impl From<OpenFailed> for Error {
