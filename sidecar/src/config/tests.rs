@@ -232,6 +232,11 @@ fn roots_that_cannot_work_are_refused_with_the_setting_named() {
             format!("{vault}address = \"https://v\"\ntoken_file = \"t\"\nclient_key_file = \"k\""),
             "root.vault.0.client_cert_file",
         ),
+        (
+            format!("{vault}address = \"https://v\"\ntoken_file = \"t\"\naudit_key = \"\""),
+            "audit_key",
+        ),
+        (format!("{kms}audit_key = \"\""), "root.aws_kms.0.audit_key"),
         (format!("[root]\ncall_timeout = \"1s\"\n{kms}"), "root.call_timeout"),
     ] {
         let error = with_roots(&text).unwrap_err();
