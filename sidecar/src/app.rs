@@ -2,10 +2,11 @@
 //! and stores.
 //!
 //! Order of a start: metrics, health listener, protected memory, roots, callers, store, a proof that the roots
-//! open the store, preloaded keys, keys of issuers, data listeners; only then is it ready. Order of a stop: not
-//! ready, no new connections, what is in flight ends within its bound, unused reservations go back, keys are wiped,
-//! the store is closed.
+//! open the store, the audit log, preloaded keys, keys of issuers, data listeners; only then is it ready. Order of a
+//! stop: not ready, no new connections, what is in flight ends within its bound, the audit log is closed, unused
+//! reservations go back, keys are wiped, the store is closed.
 
+mod audit;
 mod check;
 mod error;
 mod parts;
@@ -24,12 +25,13 @@ use tokio::time::MissedTickBehavior;
 pub use crate::store::copy::Copied;
 pub use check::{Checked, Finding, check};
 pub use error::StartError;
-use parts::{open_roots, open_store};
+use parts::{open_roots_and_authorities, open_store};
 use policies::PolicySource;
 pub use policies::load_policies;
 pub use roots::{RootReport, change_roots, survey_roots};
 pub use stores::{Migrator, POSTGRES_ROLES, copy_store, migrate_store};
 
+use crate::audit::Outcome;
 use crate::clock::{Clock, Now, SystemClock};
 use crate::config::{CallerSettings, Config, Credential, LogFormat};
 use crate::emergency::Emergencies;
@@ -99,7 +101,7 @@ impl Sidecar {
         let arena = Arena::new(config.memory_require)?;
         tracing::info!(protection = arena.protection().as_str(), "memory for keys");
         let clock = Arc::new(SystemClock);
-        let roots = open_roots(config, &arena).await?;
+        let (roots, authorities) = open_roots_and_authorities(config, &arena).await?;
         let issuers = Issuers::open(&config.identity)?;
         let callers = load_callers(&config.callers)?.with_issuers(issuers);
         let source = PolicySource::new(config);
@@ -108,6 +110,16 @@ impl Sidecar {
         let keyring = Keyring::new(keyring_settings(config), roots, Arc::clone(&store), arena);
         let started = async {
             prove_roots(&keyring, &*store, &config.cache.preload).await?;
+            audit::open(config, authorities, &keyring, Arc::clone(&clock)).await
+        };
+        let audit = match started.await {
+            Ok(audit) => audit,
+            Err(error) => {
+                store.close().await;
+                return Err(error);
+            }
+        };
+        let started = async {
             let preload = &config.cache.preload;
             let warm = keyring.preload(preload, clock.now()).await;
             warm.map_err(|(name, source)| StartError::Preload { name, source })?;
@@ -122,13 +134,14 @@ impl Sidecar {
         let listeners = match started.await {
             Ok(listeners) => listeners,
             Err(error) => {
+                audit::close(&audit).await;
                 store.close().await;
                 return Err(error);
             }
         };
         let limits = Limits::new(limit_sizes(config));
         let emergencies = Emergencies::new(config.emergency.max_minutes);
-        let service = Service::new(policies, limits, emergencies, keyring, clock);
+        let service = Service::new(policies, limits, emergencies, keyring, audit, clock);
         let api = Arc::new(Api::new(service, callers, http_settings(config)));
         let parts = || Arc::clone(&api);
         tasks
@@ -139,6 +152,8 @@ impl Sidecar {
         tasks.push(tokio::spawn(watch_store(Arc::clone(&api))));
         tasks.push(tokio::spawn(follow_store(Arc::clone(&api))));
         tasks.push(tokio::spawn(keep_issuers_fresh(Arc::clone(&api))));
+        tasks.push(tokio::spawn(audit::record(Arc::clone(&api))));
+        tasks.push(tokio::spawn(audit::tend(Arc::clone(&api))));
         tasks.push(tokio::spawn(housekeep(Arc::clone(&api), source, metrics)));
         health.serving(Arc::clone(&api));
         let drain_max = config.limits.drain_timeout;
@@ -186,6 +201,8 @@ impl Sidecar {
         }
         waits.abort();
         api.service().emergencies().end_all();
+        audit::record_ended(&api).await;
+        audit::close(api.service().audit()).await;
         api.service().keyring().close().await;
         store.close().await;
         tracing::info!("closed");
@@ -280,10 +297,14 @@ async fn housekeep(
     loop {
         timer.tick().await;
         metrics.run_upkeep();
-        policies.reload_if_changed(api.service());
+        policies.reload_if_changed(api.service()).await;
         api.service().emergencies().end_due(api.service().now());
         let Some(errors) = api.callers().reload_if_changed() else { continue };
         tracing::info!("token files were read again");
+        let detail = serde_json::json!({ "problems": errors.len() });
+        if let Err(error) = api.service().audit().record("tokens", Outcome::Ok, detail).await {
+            tracing::error!(error = error_chain(&error), "that token files were read is not recorded");
+        }
         for error in errors {
             tracing::error!(
                 error = error_chain(&error),

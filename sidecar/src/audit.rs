@@ -1,8 +1,221 @@
 //! The audit log: who did what, when, how, with which outcome and by which policy, committed before the answer leaves.
 //!
-//! The format on disk is `docs/audit-log.md`. Depends on [`crate::names`], [`crate::clock`] and [`crate::file`]; a
-//! root's signature comes in through a trait. It knows nothing of HTTP, of keys that encrypt, or of a store.
+//! The format on disk is `docs/audit-log.md`. Depends on [`crate::policy`] for who asks and what was decided, on
+//! [`crate::envelope`] for contexts, and on [`crate::clock`]; a root's signature comes in through a trait. It knows
+//! nothing of HTTP, of keys that encrypt, or of a store. What it writes holds no plaintext, no value of a context and no
+//! token (`nothing_personal_reaches_the_log`).
 
+mod attempt;
+mod bundle;
+mod certificate;
+mod chain;
+mod disk;
+mod entry;
+mod error;
+mod facts;
+#[cfg(test)]
+mod faults;
+mod layout;
+mod log;
+mod note;
+mod open_log;
+mod queue;
 mod receipt;
+mod recover;
+mod refusals;
+mod retention;
+mod settings;
+mod start;
+mod subscription;
+#[cfg(test)]
+pub(crate) mod testing;
+mod tree;
+mod writer;
 
+pub use attempt::Attempt;
+pub use entry::Outcome;
+pub use error::{DiskError, LogError};
+pub use facts::{CiphertextTag, Tag};
+pub use log::{Log, LogStatus, Rotated};
 pub use receipt::{AppendError, Durability, Receipt};
+pub use retention::{Compressed, OldLog};
+pub use settings::{LogSettings, Origin, OriginError};
+pub use start::{Damage, Ended, LogStart, Previous};
+pub use subscription::{Event, Subscription};
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+
+use crate::clock::Clock;
+use crate::policy::Caller;
+use entry::{Entry, Millis};
+use facts::Facts;
+use refusals::Refusals;
+
+/// What turns what must not be written down into hashes that tell whether two are the same.
+pub trait Hasher: Send + Sync + fmt::Debug {
+    /// Of whom a message is about.
+    fn subject(&self, subject: &str) -> Tag;
+
+    /// Of a whole context, by its digest.
+    fn context(&self, digest: &[u8; 32]) -> Tag;
+}
+
+/// What becomes of an operation that cannot be recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// It fails, with 503 `audit_unavailable`.
+    #[default]
+    Refuse,
+    /// It goes on without a record; how many did is recorded as soon as that can be.
+    Continue,
+}
+
+/// The audit log of this sidecar. A clone is another handle to the same log.
+#[derive(Clone, Debug)]
+pub struct Audit(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    log: Log,
+    hasher: ArcSwap<Box<dyn Hasher>>,
+    on_failure: OnFailure,
+    clock: Arc<dyn Clock>,
+    refusals: Refusals,
+    /// Entries that were not recorded, and are not yet said to be missing.
+    gap: AtomicU64,
+}
+
+impl Audit {
+    /// An audit log over these parts.
+    #[must_use]
+    pub fn new(
+        log: Log,
+        hasher: Box<dyn Hasher>,
+        on_failure: OnFailure,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let hasher = ArcSwap::from_pointee(hasher);
+        let (refusals, gap) = (Refusals::default(), AtomicU64::new(0));
+        Self(Arc::new(Shared { log, hasher, on_failure, clock, refusals, gap }))
+    }
+
+    /// The log, for its health and its upkeep.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.0.log
+    }
+
+    /// Has this make the hashes from now on.
+    pub fn set_hasher(&self, hasher: Box<dyn Hasher>) {
+        self.0.hasher.store(Arc::new(hasher));
+    }
+
+    /// An attempt of `caller` at `operation` that begins now.
+    #[must_use]
+    pub fn attempt(
+        &self,
+        caller: Caller,
+        operation: &'static str,
+        request: impl Into<Arc<str>>,
+    ) -> Attempt {
+        Attempt::new(self.clone(), caller, operation, request.into())
+    }
+
+    /// Commits an entry about the sidecar itself.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub async fn record(
+        &self,
+        operation: &str,
+        outcome: Outcome,
+        detail: Value,
+    ) -> Result<Receipt, AppendError> {
+        self.commit(vec![self.own_entry(operation, outcome, &detail)]).await
+    }
+
+    /// The bytes of an entry about the sidecar itself: for the first and the last of a log.
+    #[must_use]
+    pub fn own_entry(&self, operation: &str, outcome: Outcome, detail: &Value) -> Vec<u8> {
+        own_entry(&*self.0.clock, operation, outcome, detail)
+    }
+
+    /// Counts a request that was turned away before anybody knew what it wanted. `who` is a caller, or where it came from.
+    pub fn refused(&self, code: &'static str, who: &str) {
+        self.0.refusals.count(code, who);
+    }
+
+    /// Records what was counted since the last time: requests turned away, and operations without a record.
+    ///
+    /// # Errors
+    /// [`AppendError`]; what was counted is kept for the next time.
+    pub async fn record_counts(&self) -> Result<(), AppendError> {
+        let gap = self.0.gap.swap(0, Ordering::AcqRel);
+        if gap > 0 {
+            let entry = self.own_entry("gap", Outcome::Failed, &json!({ "entries": gap }));
+            if let Err(error) = self.0.log.append_all(vec![entry]).await {
+                self.0.gap.fetch_add(gap, Ordering::AcqRel);
+                return Err(error);
+            }
+        }
+        let Some(counts) = self.0.refusals.take() else { return Ok(()) };
+        let entry = self.own_entry("refused", Outcome::Denied, &counts.to_json());
+        let appended = self.0.log.append_all(vec![entry]).await;
+        appended.map(drop).inspect_err(|_| self.0.refusals.put_back(counts))
+    }
+
+    fn with_hasher<T>(&self, hash: impl FnOnce(&dyn Hasher) -> T) -> T {
+        hash(&***self.0.hasher.load())
+    }
+
+    fn unix_millis(&self) -> u64 {
+        self.0.clock.unix_millis()
+    }
+
+    /// Commits entries that belong together. They are on their way when this returns; the future waits for them.
+    fn commit(
+        &self,
+        entries: Vec<Vec<u8>>,
+    ) -> impl Future<Output = Result<Receipt, AppendError>> + use<> {
+        let (count, audit) = (entries.len() as u64, self.clone());
+        let appended = self.0.log.append_all(entries);
+        async move {
+            match (appended.await, audit.0.on_failure) {
+                (Err(error), OnFailure::Continue) => {
+                    audit.0.gap.fetch_add(count, Ordering::AcqRel);
+                    tracing::error!(alert = "audit_gap", %error, "an operation goes on without a record");
+                    Ok(Receipt::none())
+                }
+                (appended, _) => appended,
+            }
+        }
+    }
+
+    /// Has entries written that nobody waits for.
+    fn enqueue(&self, entries: Vec<Vec<u8>>) {
+        entries.into_iter().for_each(|entry| self.0.log.enqueue(entry));
+    }
+}
+
+/// The bytes of an entry about the sidecar itself.
+#[must_use]
+pub fn own_entry(clock: &dyn Clock, operation: &str, outcome: Outcome, detail: &Value) -> Vec<u8> {
+    let entry = Entry {
+        time: Millis(clock.unix_millis()),
+        operation,
+        outcome,
+        code: None,
+        request: None,
+        asker: None,
+        facts: &Facts::default(),
+        policy_set: None,
+        detail: Some(detail),
+    };
+    entry.to_bytes()
+}

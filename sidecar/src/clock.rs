@@ -68,6 +68,11 @@ impl Now {
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Reads both clocks.
     fn now(&self) -> Now;
+
+    /// Milliseconds since 1970-01-01T00:00:00Z on the wall clock: for what is written down one after the other.
+    fn unix_millis(&self) -> u64 {
+        self.now().wall.0.saturating_mul(1000)
+    }
 }
 
 /// The clocks of the machine.
@@ -79,6 +84,12 @@ impl Clock for SystemClock {
     fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         Now { wall: UnixSeconds(wall), monotonic: Instant::now() }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
+    fn unix_millis(&self) -> u64 {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
     }
 }
 

@@ -104,6 +104,8 @@ pub struct Emergencies {
     emergencies: Mutex<Kept>,
     /// How many are in the map: without one, which is nearly always, no request waits for the lock.
     kept: AtomicUsize,
+    /// Ended by themselves, and not yet taken to be recorded.
+    ended: Mutex<Vec<Emergency>>,
     begun: AtomicU64,
     decisions: AtomicU64,
 }
@@ -154,6 +156,7 @@ impl Emergencies {
             minutes_max,
             emergencies: Mutex::default(),
             kept: AtomicUsize::new(0),
+            ended: Mutex::default(),
             begun: AtomicU64::new(0),
             decisions: AtomicU64::new(0),
         }
@@ -220,6 +223,7 @@ impl Emergencies {
     pub fn end_due(&self, now: Now) {
         for ended in self.take(|emergency| emergency.is_over(now)) {
             say_ended(&ended, "the emergency has ended: its time is up");
+            self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(ended);
         }
     }
 
@@ -227,7 +231,14 @@ impl Emergencies {
     pub fn end_all(&self) {
         for ended in self.take(|_| true) {
             say_ended(&ended, "the emergency has ended: the sidecar stops");
+            self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(ended);
         }
+    }
+
+    /// Those that have ended by themselves since this was asked last: nobody's request says so.
+    #[must_use]
+    pub fn take_ended(&self) -> Vec<Emergency> {
+        std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether this caller has broken the glass and that has not ended.
@@ -289,7 +300,10 @@ fn say_ended(emergency: &Emergency, how: &str) {
 }
 
 /// The reason without white space around it, if it is one.
-fn check_reason(text: &str) -> Result<&str, EmergencyError> {
+///
+/// # Errors
+/// [`EmergencyError::Reason`].
+pub fn check_reason(text: &str) -> Result<&str, EmergencyError> {
     let text = text.trim();
     let length = text.chars().take(REASON_CHARS_MAX + 1).count();
     let visible = text.chars().filter(|c| is_visible(*c)).take(REASON_VISIBLE_MIN).count();

@@ -2,8 +2,10 @@
 //!
 //! Depends on [`crate::service`] and nothing below it but types. [`Api::serve`] is what every request goes
 //! through, in this order: request id, proxy marks, route, caller, a place in flight, handler. Handlers are
-//! about ten lines each: bytes to types, the operation, types to bytes. No handler decides who may do what.
+//! about ten lines each: bytes to types, the operation, types to bytes. No handler decides who may do what, none can
+//! make an [`answer::Answer`] without a receipt of the audit log, and what none answers is recorded here.
 
+mod answer;
 mod batch;
 mod body;
 mod caller;
@@ -45,6 +47,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use answer::Answer;
 use body::{BodyReader, Media, WholeBody};
 use caller::Connection;
 use error::Failure;
@@ -52,10 +55,12 @@ use guesses::Guesses;
 use observe::Observer;
 use request_id::RequestId;
 use routes::{Params, ROUTES, Route};
+use source::Source;
 
+use crate::audit::Attempt;
 use crate::clock::Now;
 use crate::limits::InFlight;
-use crate::names::KeyName;
+use crate::names::{CallerName, KeyName};
 use crate::policy::Caller;
 use crate::service::{Code, Service};
 
@@ -86,9 +91,17 @@ pub struct Api {
     guesses: Guesses,
 }
 
-/// One request of a known caller.
+/// How far a request came.
+#[derive(Default)]
+struct Reached {
+    /// It is of this caller.
+    caller: Option<CallerName>,
+    /// It was let in, to be handled by this route.
+    route: Option<&'static Route>,
+}
+
+/// One request of a known caller; who that is, is in its [`Attempt`].
 struct Call {
-    caller: Caller,
     parts: Parts,
     params: Params,
     body: BodyReader,
@@ -124,14 +137,17 @@ impl Api {
         let started = self.service.now();
         let request_id = RequestId::of(request.headers());
         let is_head = request.method() == Method::HEAD;
-        let mut route = None;
-        let handled = Arc::clone(&self).handle(&connection, request, started, &mut route);
+        let mut reached = Reached::default();
+        let handled =
+            Arc::clone(&self).handle(&connection, request, &request_id, started, &mut reached);
         let handled = AssertUnwindSafe(handled).catch_unwind().await;
         let outcome = handled.unwrap_or_else(|_| Err(error::panicked()));
         let code = outcome.as_ref().err().map(Failure::code);
-        self.observer.observe(route, code, self.service.now().since(started.monotonic));
-        if code == Some(Code::Unauthenticated) {
-            self.hold_back(&connection).await;
+        self.observer.observe(reached.route, code, self.service.now().since(started.monotonic));
+        match code {
+            Some(Code::Unauthenticated) => self.hold_back(&connection).await,
+            Some(code) if reached.route.is_none() => self.count_refusal(&connection, &reached, code),
+            _ => {}
         }
         let mut response = match outcome {
             Ok(response) => response,
@@ -155,6 +171,7 @@ impl Api {
         let (api, connection) = (Arc::clone(self), connection.clone());
         let counted = tokio::spawn(async move {
             let source = connection.source().await;
+            api.service.audit().refused(Code::Unauthenticated.as_str(), &source.to_string());
             api.guesses.count(source, api.service.now().monotonic)
         });
         if let Ok(delay) = counted.await
@@ -164,27 +181,58 @@ impl Api {
         }
     }
 
+    /// Counts a request that was turned away before anybody knew whose it was, or what it wanted.
+    fn count_refusal(&self, connection: &Connection, reached: &Reached, code: Code) {
+        let audit = self.service.audit();
+        if let Some(caller) = &reached.caller {
+            return audit.refused(code.as_str(), caller.as_str());
+        }
+        let who = connection.peer().map_or(Source::Unknown, |peer| Source::User(peer.uid));
+        audit.refused(code.as_str(), &who.to_string());
+    }
+
     async fn handle(
         self: Arc<Self>,
         connection: &Connection,
         request: Request<Incoming>,
+        request_id: &RequestId,
         now: Now,
-        found: &mut Option<&'static Route>,
+        reached: &mut Reached,
     ) -> Result<Response, Failure> {
         let (parts, body) = request.into_parts();
         let body = BodyReader::new(Body::new(body), self.settings.body_timeout);
-        let (route, params, caller, in_flight) = self.enter(connection, &parts, now).await?;
-        *found = Some(route);
+        let (route, params, caller, in_flight) = self.enter(connection, &parts, now, reached).await?;
+        reached.route = Some(route);
         let memory = in_flight.memory().clone();
-        let call = Call { caller, parts, params, body, in_flight };
+        let attempt = self.service.audit().attempt(caller, route.operation, request_id.as_str());
+        let call = Call { parts, params, body, in_flight };
         let answer = if route.runs_to_the_end {
-            let api = Arc::clone(&self);
-            let task = tokio::spawn(async move { (route.handler)(&api, call).await });
+            let task = tokio::spawn(Arc::clone(&self).run(route, call, attempt));
             task.await.unwrap_or_else(|_| Err(error::panicked()))?
         } else {
-            (route.handler)(&self, call).await?
+            Arc::clone(&self).run(route, call, attempt).await?
         };
-        unread::hold(answer, &memory).await
+        unread::hold(answer.into_response(), &memory).await
+    }
+
+    /// Runs the handler. A failure is answered when the audit log has it.
+    async fn run(
+        self: Arc<Self>,
+        route: &'static Route,
+        call: Call,
+        mut attempt: Attempt,
+    ) -> Result<Answer, Failure> {
+        let handled = (route.handler)(&self, call, &mut attempt).await;
+        let Err(failure) = handled else { return handled };
+        let recorded = attempt.fail(failure.code().as_str());
+        if failure.code() == Code::AuditUnavailable {
+            // That there was no answer is recorded if it can be; it could not a moment ago, so nobody waits.
+            return Err(failure);
+        }
+        match recorded.await {
+            Ok(_) => Err(failure),
+            Err(error) => Err(crate::service::Error::from(error).into()),
+        }
     }
 
     /// All that is checked before a handler runs.
@@ -193,10 +241,12 @@ impl Api {
         connection: &Connection,
         parts: &Parts,
         now: Now,
+        reached: &mut Reached,
     ) -> Result<(&'static Route, Params, Caller, InFlight), Failure> {
         gate::check(parts, connection.transport())?;
         let (route, params) = routes::find(parts.uri.path(), &parts.method)?;
         let caller = self.callers.authenticate(connection, &parts.headers, now).await?;
+        reached.caller = Some(caller.name().clone());
         let in_flight = self.service.limits().enter(caller.name(), now.monotonic)?;
         Ok((route, params, caller, in_flight))
     }

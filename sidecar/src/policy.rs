@@ -175,6 +175,7 @@ pub struct Permit<'c> {
     approved: bool,
     emergency: bool,
     by: Arc<[Arc<str>]>,
+    policy_set: Arc<str>,
 }
 
 impl<'c> Permit<'c> {
@@ -217,8 +218,14 @@ impl<'c> Permit<'c> {
 
     /// The ids of the policies that permitted it.
     #[must_use]
-    pub fn by(&self) -> &[Arc<str>] {
+    pub fn by(&self) -> &Arc<[Arc<str>]> {
         &self.by
+    }
+
+    /// The first 16 digits of the hash of the set that permitted it.
+    #[must_use]
+    pub fn policy_set(&self) -> &Arc<str> {
+        &self.policy_set
     }
 }
 
@@ -227,13 +234,20 @@ impl<'c> Permit<'c> {
 #[error("policy does not allow this caller to do this")]
 pub struct Denied {
     by: Arc<[Arc<str>]>,
+    policy_set: Arc<str>,
 }
 
 impl Denied {
     /// The ids of the policies that forbid it; none if only none permits it.
     #[must_use]
-    pub fn by(&self) -> &[Arc<str>] {
+    pub fn by(&self) -> &Arc<[Arc<str>]> {
         &self.by
+    }
+
+    /// The first 16 digits of the hash of the set that denied it.
+    #[must_use]
+    pub fn policy_set(&self) -> &Arc<str> {
+        &self.policy_set
     }
 }
 
@@ -281,9 +295,9 @@ pub fn decide<'c>(
     request: &AccessRequest<'_, 'c>,
 ) -> Result<Permit<'c>, Denied> {
     let decision = policies.decide(request);
-    let by = Arc::clone(&decision.by);
+    let (by, policy_set) = (Arc::clone(&decision.by), Arc::clone(policies.short_hash()));
     if !decision.allowed {
-        return Err(Denied { by });
+        return Err(Denied { by, policy_set });
     }
     let key = match request.resource {
         Resource::Key(name) => Some(name.clone()),
@@ -291,7 +305,7 @@ pub fn decide<'c>(
     };
     let caller = request.caller.name().clone();
     let AccessRequest { action, context, approved, emergency, .. } = *request;
-    Ok(Permit { caller, action, key, context, approved, emergency, by })
+    Ok(Permit { caller, action, key, context, approved, emergency, by, policy_set })
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Wraps and unwraps key versions under a root key that stays where it is.
 //!
 //! Depends on [`crate::secret`] and [`crate::names`]. A root sees a key version's secret and its binding, never
-//! a plaintext, a context or a caller. One conformance suite (`root/conformance.rs`) runs over every root.
+//! a plaintext, a context or a caller. One conformance suite (`root/conformance.rs`) runs over every root. A root may
+//! also sign, with another key of its own: that is an [`authority`].
 
+pub mod authority;
 pub mod aws_kms;
 pub mod local;
 pub mod retrying;
@@ -122,6 +124,14 @@ pub enum RootError {
         "a wrapped key version does not unwrap under {root}: the row was altered or moved, or another root key wrapped it"
     )]
     Corrupt {
+        /// Which root.
+        root: RootName,
+    },
+    /// It gave a signature that its own public key does not verify, so something between is not the root.
+    #[error(
+        "the root {root} gave a signature that does not verify: look at what stands between, and whether its audit key was changed this moment"
+    )]
+    WrongSignature {
         /// Which root.
         root: RootName,
     },

@@ -88,6 +88,10 @@ key_in_arena!(
     RootKey
 );
 key_in_arena!(
+    /// The seed of the Ed25519 key with which a `local` root signs.
+    SigningSeed
+);
+key_in_arena!(
     /// The secret of one key version, as the root unwrapped it.
     KeyVersionSecret
 );

@@ -1,8 +1,9 @@
 //! The operations: each file below this one holds one, with all its control flow.
 //!
-//! Depends on [`crate::limits`], [`crate::policy`], [`crate::emergency`], [`crate::keyring`] and
-//! [`crate::envelope`]; knows nothing of HTTP. An operation reads as one sentence: limits admit it, policy permits
-//! it, the keyring gives the key, the envelope seals or opens. What each step gives is what the next one wants, so none can be left out.
+//! Depends on [`crate::limits`], [`crate::policy`], [`crate::emergency`], [`crate::keyring`], [`crate::envelope`] and
+//! [`crate::audit`]; knows nothing of HTTP. An operation reads as one sentence: limits admit it, policy permits it, the
+//! keyring gives the key, the envelope seals or opens, the audit log has it. What each step gives is what the next one
+//! wants, so none can be left out: without a permit there is no key, and without a receipt no [`Recorded`] answer.
 
 mod batch;
 mod decrypt;
@@ -10,6 +11,7 @@ mod emergency;
 mod encrypt;
 mod error;
 mod keys;
+mod recorded;
 mod rewrap;
 mod stream;
 
@@ -18,12 +20,14 @@ pub use decrypt::Opened;
 pub use encrypt::Sealed;
 pub use error::{Code, Error};
 pub use keys::{Destruction, Status};
+pub use recorded::Recorded;
 pub use stream::{OpeningStream, RewrappingStream, SealingStream};
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::audit::{Attempt, Audit};
 use crate::clock::{Clock, Now};
 use crate::emergency::Emergencies;
 use crate::envelope::{Context, Header};
@@ -39,6 +43,7 @@ pub struct Service {
     limits: Limits,
     emergencies: Emergencies,
     keyring: Keyring,
+    audit: Audit,
     clock: Arc<dyn Clock>,
 }
 
@@ -50,10 +55,11 @@ impl Service {
         limits: Limits,
         emergencies: Emergencies,
         keyring: Keyring,
+        audit: Audit,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let policies = ArcSwap::from_pointee(policies);
-        Self { policies, limits, emergencies, keyring, clock }
+        Self { policies, limits, emergencies, keyring, audit, clock }
     }
 
     /// The policies that decide now.
@@ -85,73 +91,90 @@ impl Service {
         &self.keyring
     }
 
+    /// The audit log.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
     /// Both clocks.
     #[must_use]
     pub fn now(&self) -> Now {
         self.clock.now()
     }
 
-    /// Asks policy about an action on a key; a denial goes to the log.
+    /// Asks policy about an action on a key; the attempt notes what it said.
     fn permit<'a>(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         action: Action,
         key: &KeyName,
         context: Option<&'a Context>,
         now: Now,
     ) -> Result<Permit<'a>, Error> {
-        self.permit_as(caller, action, key, context, false, now)
+        self.permit_as(attempt, action, key, context, false, now)
     }
 
     /// The same, as if another person had approved it: the permit says so, and is good for no more.
     fn permit_if_approved(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         action: Action,
         key: &KeyName,
         now: Now,
     ) -> Result<Permit<'static>, Error> {
-        self.permit_as(caller, action, key, None, true, now)
+        self.permit_as(attempt, action, key, None, true, now)
     }
 
     fn permit_as<'a>(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         action: Action,
         key: &KeyName,
         context: Option<&'a Context>,
         approved: bool,
         now: Now,
     ) -> Result<Permit<'a>, Error> {
+        attempt.about_key(key);
+        let caller = attempt.caller();
         let decided = self.decide(caller, action, Resource::Key(key), context, approved, now);
-        self.write_down(caller, action, Some(key), decided)
+        self.note(attempt, action, Some(key), decided)
     }
 
-    /// Asks policy about an action on the sidecar itself; a denial goes to the log.
+    /// Asks policy about an action on the sidecar itself; the attempt notes what it said.
     fn permit_server(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         action: Action,
         now: Now,
     ) -> Result<Permit<'static>, Error> {
-        let decided = self.decide(caller, action, Resource::Server, None, false, now);
-        self.write_down(caller, action, None, decided)
+        let decided = self.decide(attempt.caller(), action, Resource::Server, None, false, now);
+        self.note(attempt, action, None, decided)
     }
 
-    /// Writes down what was denied, and what was permitted in an emergency.
-    fn write_down<'a>(
+    /// Has the attempt note what policy said; what was denied, and what was permitted in an emergency, is in the
+    /// process's log too.
+    fn note<'a>(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         action: Action,
         key: Option<&KeyName>,
         decided: Result<Permit<'a>, Denied>,
     ) -> Result<Permit<'a>, Error> {
-        decided.inspect(|permit| self.emergencies.note(permit)).map_err(|denied| {
-            let (caller, action) = (caller.name(), action.as_str());
-            let key = key.map(tracing::field::display);
-            tracing::warn!(%caller, action, key, by = ?denied.by(), "denied");
-            Error::Forbidden
-        })
+        match decided {
+            Ok(permit) => {
+                attempt.permitted(&permit);
+                self.emergencies.note(&permit);
+                Ok(permit)
+            }
+            Err(denied) => {
+                attempt.denied(&denied);
+                let (caller, action) = (attempt.caller().name(), action.as_str());
+                let key = key.map(tracing::field::display);
+                tracing::warn!(%caller, action, key, by = ?denied.by(), "denied");
+                Err(Error::Forbidden)
+            }
+        }
     }
 
     /// Whether policy would allow an action on a key: for what is shown in a list.
@@ -187,7 +210,7 @@ impl Service {
     /// the caller's bytes until its commitment is checked.
     async fn opening_key<'a>(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         action: Action,
         context: &'a Context,
         header: &Header,
@@ -198,7 +221,8 @@ impl Service {
         let Some(name) = self.keyring.key_name(key_ref.id, now).await? else {
             return Err(Error::DecryptionFailed);
         };
-        let permit = self.permit(caller, action, &name, Some(context), now)?;
+        attempt.about_version(key_ref.version);
+        let permit = self.permit(attempt, action, &name, Some(context), now)?;
         self.limits.admit_key(&name, amount, now.monotonic)?;
         match self.keyring.opening_key(&permit, key_ref, now).await {
             Err(KeyringError::NoSuchVersion) => Err(Error::DecryptionFailed),

@@ -121,6 +121,14 @@ impl SidecarBuilder {
         self
     }
 
+    /// Adds lines to `[audit]`.
+    #[must_use]
+    pub fn audit(mut self, lines: &str) -> Self {
+        self.audit.push_str(lines);
+        self.audit.push('\n');
+        self
+    }
+
     /// The folder that it will live in.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -141,11 +149,12 @@ impl SidecarBuilder {
         let sqlite = format!("[store]\nsqlite = \"{}\"", folder.join("keys.db").display());
         let mut config = format!(
             "[listen]\ntcp = \"127.0.0.1:0\"\nunix = \"{0}/keypod.sock\"\nhealth = \"127.0.0.1:0\"\n\
-             {1}\n{2}\n[log]\nformat = \"json\"\nfilter = \"{FILTER}\"\n{3}\n",
+             {1}\n{2}\n[audit]\nfolder = \"{0}/audit\"\n{4}\n[log]\nformat = \"json\"\nfilter = \"{FILTER}\"\n{3}\n",
             folder.display(),
             self.root.as_ref().unwrap_or(&local),
             self.store.as_ref().unwrap_or(&sqlite),
             self.extra,
+            self.audit,
         );
         for (name, operations, keys) in &self.callers {
             let token = folder.join(format!("{name}.token"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::parts::{open_roots, open_store};
+use super::parts::{open_roots_and_authorities, open_store};
 use super::policies::PolicySource;
 use super::{StartError, keyring_settings, load_callers};
 use crate::clock::{Clock, SystemClock};
@@ -14,6 +14,7 @@ use crate::error_chain::error_chain;
 use crate::identity::Issuers;
 use crate::keyring::{Keyring, Probed};
 use crate::names::KeyName;
+use crate::root::authority::AuthorityDescription;
 use crate::root::{RootDescription, RootError};
 use crate::secret::Arena;
 use crate::store::{KeyStore, StoreError};
@@ -62,6 +63,21 @@ impl Checked {
                 let notes = root.note.map(str::to_owned).into_iter().chain(notes);
                 self.well(&part, format!("{}, {}: wraps and unwraps", root.kind, root.place));
                 notes.for_each(|note| self.well(&part, note));
+            }
+            Err(error) => self.wrong(part, &error),
+        }
+    }
+
+    fn authority(
+        &mut self,
+        authority: &AuthorityDescription,
+        found: Result<Vec<String>, RootError>,
+    ) {
+        let part = format!("authority {}", authority.name);
+        match found {
+            Ok(notes) => {
+                self.well(&part, format!("{}, {}: signs", authority.kind, authority.place));
+                notes.into_iter().for_each(|note| self.well(&part, note));
             }
             Err(error) => self.wrong(part, &error),
         }
@@ -132,9 +148,12 @@ pub async fn check(config: &Config) -> Result<Checked, StartError> {
             problems.iter().for_each(|problem| checked.say("policies", false, problem.to_string()));
         }
     }
-    let roots = open_roots(config, &arena).await?;
+    let (roots, authorities) = open_roots_and_authorities(config, &arena).await?;
     for (root, found) in roots.check(&config.root.domain).await {
         checked.root(&root, found);
+    }
+    for authority in authorities {
+        checked.authority(&authority.describe(), authority.check().await);
     }
     match open_store(&config.store).await {
         Ok(store) => {

@@ -1,5 +1,6 @@
 //! Why a sidecar does not start. Each cause says what to do.
 
+use crate::audit::LogError;
 use crate::http::{CallersError, ListenError};
 use crate::identity::IdentityError;
 use crate::keyring::KeyringError;
@@ -24,6 +25,16 @@ pub enum StartError {
     /// Protected memory.
     #[error(transparent)]
     Memory(#[from] ArenaError),
+    /// The audit log.
+    #[error("the audit log cannot be opened")]
+    Audit(#[from] LogError),
+    /// The key of its hashes.
+    #[error("the key keypod.audit, of the audit log's hashes, cannot be had")]
+    AuditHashKey {
+        /// Why.
+        #[source]
+        source: KeyringError,
+    },
     /// The local root.
     #[error(transparent)]
     LocalRoot(#[from] LocalRootError),

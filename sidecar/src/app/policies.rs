@@ -6,7 +6,10 @@
 
 use std::sync::Mutex;
 
+use serde_json::json;
+
 use super::StartError;
+use crate::audit::{AppendError, Outcome, Receipt};
 use crate::config::Config;
 use crate::policy::folder::{self, Stamp};
 use crate::policy::{self, Grant, Policies, Problem};
@@ -68,12 +71,19 @@ impl PolicySource {
         rests && seen.0 != now && now.is_some()
     }
 
-    /// Puts a changed set in the place of the old one, if it is valid.
-    pub(super) fn reload_if_changed(&self, service: &Service) {
+    /// Puts a changed set in the place of the old one, if it is valid and the audit log has it.
+    pub(super) async fn reload_if_changed(&self, service: &Service) {
         if !self.has_changed() {
             return;
         }
-        match self.load() {
+        let loaded = self.load();
+        if let Err(error) = record(service, &loaded).await {
+            tracing::error!(%error, "changed policies are not taken: the audit log cannot be written");
+            // It is looked at again, as if it had not been read.
+            self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).0 = None;
+            return;
+        }
+        match loaded {
             // Of the folder alone: packs and what the configuration says are there however broken its mount is.
             Ok(policies) if policies.from_files().is_emptied(service.policies().from_files()) => {
                 refuse(&[Problem::new("policies", EMPTIED)]);
@@ -86,6 +96,32 @@ impl PolicySource {
             Err(problems) => refuse(&problems),
         }
     }
+}
+
+/// Has the audit log know what is to decide from now on, or why that stays as it is.
+async fn record(
+    service: &Service,
+    loaded: &Result<Policies, Vec<Problem>>,
+) -> Result<Receipt, AppendError> {
+    let now = service.policies();
+    let (outcome, detail) = match loaded {
+        Ok(policies) if policies.from_files().is_emptied(now.from_files()) => {
+            (Outcome::Failed, json!({ "problem": EMPTIED, "policy_set": now.hash_text() }))
+        }
+        Ok(policies) => {
+            let detail = json!({
+                "policy_set": policies.hash_text(),
+                "policies": policies.count(),
+                "before": now.hash_text(),
+            });
+            (Outcome::Ok, detail)
+        }
+        Err(problems) => {
+            let detail = json!({ "problems": problems.len(), "policy_set": now.hash_text() });
+            (Outcome::Failed, detail)
+        }
+    };
+    service.audit().record("policies", outcome, detail).await
 }
 
 fn refuse(problems: &[Problem]) {

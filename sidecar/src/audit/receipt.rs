@@ -17,27 +17,22 @@ pub enum Durability {
 
 /// Proof that an entry is committed. Only the log makes one, and no success is answered without.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    log: Arc<str>,
-    index: u64,
-}
+pub struct Receipt(Option<(Arc<str>, u64)>);
 
 impl Receipt {
-    #[allow(dead_code, reason = "the log is not built yet")]
     pub(super) fn new(log: Arc<str>, index: u64) -> Self {
-        Self { log, index }
+        Self(Some((log, index)))
     }
 
-    /// The origin of the log that has the entry.
-    #[must_use]
-    pub fn log(&self) -> &str {
-        &self.log
+    /// For an operation that goes on without an entry, where `audit.on_failure` allows that.
+    pub(super) fn none() -> Self {
+        Self(None)
     }
 
-    /// The number of the entry in that log, from 0.
+    /// The origin of the log that has the entry, and its number in that log, from 0.
     #[must_use]
-    pub fn index(&self) -> u64 {
-        self.index
+    pub fn place(&self) -> Option<(&str, u64)> {
+        self.0.as_ref().map(|(log, index)| (&**log, *index))
     }
 }
 

@@ -121,6 +121,10 @@ key_file = {root}
 [store]
 sqlite = {store}
 
+[audit]
+folder = {audit}
+origin = "keypod-dev"
+
 # Whoever has the token, on either listener.
 [[callers]]
 name = "{CALLER}"
@@ -138,6 +142,7 @@ keys = ["*"]
         socket = path("keypod.sock"),
         root = path("root.key"),
         store = path("keys.db"),
+        audit = path("audit"),
         token = path("token"),
     );
     text
@@ -162,7 +167,8 @@ fn load(folder: &Path, port: Option<u16>) -> anyhow::Result<Config> {
 async fn make_demo_key(sidecar: &Sidecar) -> anyhow::Result<()> {
     let identity = Identity::new(CALLER.parse()?, CallerKind::Peer, Vec::new());
     let caller = Caller { identity: identity.into(), transport: Transport::Unix, mfa: false };
-    match sidecar.service().create_key(&caller, &KEY.parse()?, NewKey::default()).await {
+    let mut attempt = sidecar.service().audit().attempt(caller, "create_key", "keypod-dev");
+    match sidecar.service().create_key(&mut attempt, &KEY.parse()?, NewKey::default()).await {
         // The configuration is the user's to change: without the right to make keys there is no demo key.
         Ok(_) | Err(Error::Keyring(KeyringError::KeyExists) | Error::Forbidden) => Ok(()),
         Err(error) => Err(error).context("cannot make the demo key"),

@@ -93,12 +93,16 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// A file that may not grow is an error to be answered (`audit_unavailable`), and must not end the process.
+    _file_too_large: Signal,
 }
 
 impl Signals {
     pub(super) fn catch() -> anyhow::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
-        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+        let interrupt = signal(SignalKind::interrupt())?;
+        let _file_too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
+        Ok(Self { terminate, interrupt, _file_too_large })
     }
 
     async fn next(&mut self) {

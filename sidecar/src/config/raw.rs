@@ -1,5 +1,6 @@
 //! The configuration as written, and what makes its values valid.
 
+mod audit;
 mod identity;
 mod limits;
 mod root;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use audit::RawAudit;
 use identity::RawIdentity;
 use limits::RawLimits;
 use root::RawRoot;
@@ -41,6 +43,8 @@ pub(super) struct RawConfig {
     memory: RawMemory,
     #[serde(default)]
     limits: RawLimits,
+    #[serde(default)]
+    audit: RawAudit,
     #[serde(default)]
     log: LogSettings,
     #[serde(default)]
@@ -141,6 +145,7 @@ impl RawConfig {
                 RawProtection::Secretmem => Protection::Secretmem,
             },
             limits: self.limits.check(&callers)?,
+            audit: self.audit.check()?,
             log: self.log,
             policy: check_policy(self.policy)?,
             emergency: check_emergency(self.emergency)?,

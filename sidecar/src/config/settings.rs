@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::audit;
 use crate::identity::IdentitySettings;
 use crate::limits::{CallerSizes, RateSizes};
 use crate::names::{CallerName, KeyName, RootName};
@@ -33,6 +34,8 @@ pub struct Config {
     pub memory_require: Protection,
     /// What a caller may use up.
     pub limits: LimitSettings,
+    /// The audit log.
+    pub audit: AuditSettings,
     /// The log.
     pub log: LogSettings,
     /// The policies.
@@ -43,6 +46,17 @@ pub struct Config {
     pub identity: IdentitySettings,
     /// Who may call.
     pub callers: Vec<CallerSettings>,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug)]
+pub struct AuditSettings {
+    /// Where the log is, and how it is written.
+    pub log: audit::LogSettings,
+    /// What becomes of an operation that cannot be recorded.
+    pub on_failure: audit::OnFailure,
+    /// The file of a key that certifies logs when no root does.
+    pub authority_key_file: Option<PathBuf>,
 }
 
 /// `[listen]`

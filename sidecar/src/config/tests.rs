@@ -79,6 +79,13 @@ fn values_that_cannot_work_are_refused_with_the_setting_named() {
         ("KEYPOD_CACHE__IDLE_EVICT", "1000y", "cache.idle_evict"),
         ("KEYPOD_KEYS__MESSAGES_MAX", "0", "keys.messages_max"),
         ("KEYPOD_KEYS__BYTES_MAX", "9223372036854775807", "keys.bytes_max"),
+        ("KEYPOD_AUDIT__DURABILITY", "maybe", "audit.durability"),
+        ("KEYPOD_AUDIT__ORIGIN", "a b", "audit.origin"),
+        ("KEYPOD_AUDIT__COMMIT_TIMEOUT", "2m", "audit.commit_timeout"),
+        ("KEYPOD_AUDIT__CHECKPOINT_EVERY", "0s", "audit.checkpoint_every"),
+        ("KEYPOD_AUDIT__QUEUE_MAX", "0", "audit.queue_max"),
+        ("KEYPOD_AUDIT__ROTATE_BYTES", "1000", "audit.rotate_bytes"),
+        ("KEYPOD_AUDIT__ROTATE_AFTER", "1s", "audit.rotate_after"),
         ("KEYPOD_EMERGENCY__MAX_MINUTES", "0", "emergency.max_minutes"),
         ("KEYPOD_EMERGENCY__MAX_MINUTES", "1441", "emergency.max_minutes"),
         ("KEYPOD_MEMORY__REQUIRE", "best", "memory.require"),
@@ -162,6 +169,7 @@ fn the_commented_example_leaves_no_setting_out() {
         "[limits]",
         "[[limits.callers]]",
         "[[limits.keys]]",
+        "[audit]",
         "[log]",
         "[emergency]",
         "[identity]",
@@ -232,6 +240,11 @@ fn roots_that_cannot_work_are_refused_with_the_setting_named() {
             format!("{vault}address = \"https://v\"\ntoken_file = \"t\"\nclient_key_file = \"k\""),
             "root.vault.0.client_cert_file",
         ),
+        (
+            format!("{vault}address = \"https://v\"\ntoken_file = \"t\"\naudit_key = \"\""),
+            "audit_key",
+        ),
+        (format!("{kms}audit_key = \"\""), "root.aws_kms.0.audit_key"),
         (format!("[root]\ncall_timeout = \"1s\"\n{kms}"), "root.call_timeout"),
     ] {
         let error = with_roots(&text).unwrap_err();

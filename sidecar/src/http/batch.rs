@@ -2,17 +2,21 @@
 //!
 //! The shape of the body is right or the request fails; what an item holds is right or the item fails.
 
-use axum::response::Response;
-
+use super::answer::Answer;
 use super::error::Failure;
 use super::wire::{
     Base64Text, CiphertextText, DecryptBatchRequest, DecryptedBatch, DecryptedItem,
     EncryptBatchRequest, EncryptedBatch, EncryptedItem, Items, RewrapBatchRequest,
 };
 use super::{Api, Call, json};
-use crate::service::{DecryptItem, EncryptItem, Error, Opened, RewrapItem, Sealed};
+use crate::audit::Attempt;
+use crate::service::{DecryptItem, EncryptItem, Error, Opened, Recorded, RewrapItem, Sealed};
 
-pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
+pub(super) async fn encrypt(
+    api: &Api,
+    mut call: Call,
+    attempt: &mut Attempt,
+) -> Result<Answer, Failure> {
     let body = api.only_json_body(&mut call).await?;
     let EncryptBatchRequest { key, context: shared, items: Items(given) } = json::parse(&body)?;
     api.check_items(given.len())?;
@@ -26,11 +30,15 @@ pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failu
         references.push(item.reference);
     }
     drop(body);
-    let sealed = api.service.encrypt_batch(&call.caller, &key, items).await?;
+    let sealed = api.service.encrypt_batch(attempt, &key, items).await?;
     Ok(sealed_answer(sealed, references))
 }
 
-pub(super) async fn rewrap(api: &Api, mut call: Call) -> Result<Response, Failure> {
+pub(super) async fn rewrap(
+    api: &Api,
+    mut call: Call,
+    attempt: &mut Attempt,
+) -> Result<Answer, Failure> {
     let body = api.only_json_body(&mut call).await?;
     let RewrapBatchRequest { context: shared, items: Items(given) } = json::parse(&body)?;
     api.check_items(given.len())?;
@@ -45,11 +53,15 @@ pub(super) async fn rewrap(api: &Api, mut call: Call) -> Result<Response, Failur
         references.push(item.reference);
     }
     drop(body);
-    let sealed = api.service.rewrap_batch(&call.caller, items).await?;
+    let sealed = api.service.rewrap_batch(attempt, items).await?;
     Ok(sealed_answer(sealed, references))
 }
 
-pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
+pub(super) async fn decrypt(
+    api: &Api,
+    mut call: Call,
+    attempt: &mut Attempt,
+) -> Result<Answer, Failure> {
     let body = api.only_json_body(&mut call).await?;
     let DecryptBatchRequest { context: shared, items: Items(given) } = json::parse(&body)?;
     api.check_items(given.len())?;
@@ -61,7 +73,7 @@ pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failu
         references.push(item.reference);
     }
     drop(body);
-    let opened = api.service.decrypt_batch(&call.caller, items).await?;
+    let opened = api.service.decrypt_batch(attempt, items).await?;
     let size_hint = opened.iter().zip(&references).map(answer_bytes_max).sum();
     let items = opened
         .iter()
@@ -79,10 +91,13 @@ pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failu
             }
         })
         .collect();
-    Ok(json::secret_answer(&DecryptedBatch { items }, size_hint))
+    Ok(json::secret_answer(opened.receipt(), &DecryptedBatch { items }, size_hint))
 }
 
-fn sealed_answer(sealed: Vec<Result<Sealed, Error>>, references: Vec<Option<String>>) -> Response {
+fn sealed_answer(
+    sealed: Recorded<Vec<Result<Sealed, Error>>>,
+    references: Vec<Option<String>>,
+) -> Answer {
     let whole =
         sealed.iter().flatten().map(|sealed| json::text_bytes(sealed.ciphertext.as_bytes().len()));
     let size_hint = whole.sum::<usize>() + 64 * sealed.len();
@@ -100,7 +115,7 @@ fn sealed_answer(sealed: Vec<Result<Sealed, Error>>, references: Vec<Option<Stri
             }
         })
         .collect();
-    json::sized_answer(&EncryptedBatch { items }, size_hint)
+    json::sized_answer(sealed.receipt(), &EncryptedBatch { items }, size_hint)
 }
 
 /// More than an item of an answer takes: the buffer that it is written to must not grow, or plaintext would stay

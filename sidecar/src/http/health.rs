@@ -16,6 +16,7 @@ use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::{Api, plain};
+use crate::audit::LogStatus;
 use crate::clock::Now;
 use crate::emergency::EmergencyCounts;
 use crate::identity::Issuers;
@@ -120,6 +121,12 @@ impl Health {
         let problem = keyring.store_problem();
         let store = if problem.is_none() { "ok" } else { "cannot be used" };
         let _ = writeln!(report, "store: {store}");
+        let audit = api.service().audit().log().status();
+        if audit.failing.is_some() {
+            ready = false;
+        }
+        let written = if audit.failing.is_none() { "ok" } else { "cannot be written" };
+        let _ = writeln!(report, "audit log: {written}; {} entries", audit.size);
         for name in &self.preload {
             let newest = status.cached.iter().rfind(|cached| cached.name == *name);
             if newest.is_none_or(|cached| cached.encrypts_for.is_zero()) {
@@ -169,11 +176,22 @@ fn show(api: &Api) {
     show_keyring(&status);
     show_policies(&service.policies());
     show_emergencies(service.emergencies().counts(now));
+    show_audit(&service.audit().log().status());
     if let Some(issuers) = api.callers().issuers() {
         show_issuers(issuers, now);
     }
     #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
     gauge!("keypod_requests_in_flight").set(service.limits().in_flight() as f64);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+fn show_audit(log: &LogStatus) {
+    gauge!("keypod_audit_log_entries").set(log.size as f64);
+    gauge!("keypod_audit_log_bytes").set(log.bytes as f64);
+    gauge!("keypod_audit_signed_entries").set(log.checkpoint_size as f64);
+    gauge!("keypod_audit_waiting").set(log.queued as f64);
+    gauge!("keypod_audit_failing").set(if log.failing.is_some() { 1.0 } else { 0.0 });
+    metrics::counter!("keypod_audit_lost_total").absolute(log.lost);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "at most 1,024 of them")]

@@ -10,8 +10,10 @@ use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::ser::Formatter;
 
+use super::answer::Answer;
 use super::error::Failure;
 use super::wire;
+use crate::audit::Receipt;
 use crate::secret::WipedBytes;
 use crate::service::Code;
 
@@ -52,25 +54,33 @@ fn shortened(message: &str) -> String {
 }
 
 /// An answer without secrets.
-pub(super) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
+pub(super) fn answer(receipt: &Receipt, status: StatusCode, body: &impl Serialize) -> Answer {
     let mut bytes = Vec::new();
     write(&mut bytes, body);
-    with_body(status, Body::from(bytes))
+    Answer::new(receipt, with_body(status, Body::from(bytes)))
 }
 
 /// A success without secrets, of about `size_hint` bytes.
-pub(super) fn sized_answer(body: &impl Serialize, size_hint: usize) -> Response {
+pub(super) fn sized_answer(
+    receipt: &Receipt,
+    body: &impl Serialize,
+    size_hint: usize,
+) -> Answer {
     let mut bytes = Vec::with_capacity(size_hint);
     write(&mut bytes, body);
-    with_body(StatusCode::OK, Body::from(bytes))
+    Answer::new(receipt, with_body(StatusCode::OK, Body::from(bytes)))
 }
 
 /// An answer with plaintext in it, wiped once it is sent. It has at most `size_max` bytes: if it grew, plaintext
 /// would stay behind.
-pub(super) fn secret_answer(body: &impl Serialize, size_max: usize) -> Response {
+pub(super) fn secret_answer(
+    receipt: &Receipt,
+    body: &impl Serialize,
+    size_max: usize,
+) -> Answer {
     let mut bytes = WipedBytes::with_capacity(size_max);
     write(&mut bytes, body);
-    with_body(StatusCode::OK, Body::from(Bytes::from_owner(bytes)))
+    Answer::new(receipt, with_body(StatusCode::OK, Body::from(Bytes::from_owner(bytes))))
 }
 
 /// Bytes of the base64 of `bytes` bytes, with what may stand around it.

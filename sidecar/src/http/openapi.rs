@@ -2,16 +2,17 @@
 
 use std::sync::LazyLock;
 
-use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::answer::Answer;
 use super::error::{Failure, ItemError, Problem, status_of};
 use super::routes::{ROUTES, Route, Takes};
 use super::status::StatusView;
 use super::{Api, Call, wire};
+use crate::audit::Attempt;
 use crate::service::Code;
 
 /// What can go wrong on every route.
@@ -32,9 +33,14 @@ const EVERYWHERE: [Code; 12] = [
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| document(ROUTES));
 
-pub(super) async fn serve(_api: &Api, call: Call) -> Result<Response, Failure> {
+pub(super) async fn serve(
+    _api: &Api,
+    call: Call,
+    attempt: &mut Attempt,
+) -> Result<Answer, Failure> {
     call.refuse_query()?;
-    Ok(super::json::answer(StatusCode::OK, &*DOCUMENT))
+    let receipt = attempt.succeed().await.map_err(crate::service::Error::from)?;
+    Ok(super::json::answer(&receipt, StatusCode::OK, &*DOCUMENT))
 }
 
 /// The document for these routes.

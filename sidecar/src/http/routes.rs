@@ -4,10 +4,11 @@
 use futures_util::future::BoxFuture;
 use http::Method;
 
+use super::answer::Answer;
 use super::error::Failure;
 use super::{Api, Call, batch, crypt, emergency, keys, openapi, status};
+use crate::audit::Attempt;
 use crate::service::Code;
-use axum::response::Response;
 
 /// What a route takes as its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,8 @@ pub(super) enum Takes {
     JsonOrOctets { schema: &'static str, key_in_query: bool, new_context: bool },
 }
 
-type Handler = for<'a> fn(&'a Api, Call) -> BoxFuture<'a, Result<Response, Failure>>;
+type Handler =
+    for<'a> fn(&'a Api, Call, &'a mut Attempt) -> BoxFuture<'a, Result<Answer, Failure>>;
 
 /// One row of the table.
 #[derive(Debug)]
@@ -76,7 +78,7 @@ macro_rules! route {
             answers: &$answers,
             runs_to_the_end: false,
             codes: $codes,
-            handler: |api, call| Box::pin($handler(api, call)),
+            handler: |api, call, attempt| Box::pin($handler(api, call, attempt)),
         }
     };
 }

@@ -1,12 +1,13 @@
 //! `GET /v1/status`: what an operator asks first.
 
-use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answer::Answer;
 use super::error::Failure;
 use super::{Api, Call, json};
+use crate::audit::{Attempt, LogStatus};
 use crate::clock::Now;
 use crate::identity::{Issuers, ProviderStatus};
 use crate::keyring::{CachedKeyStatus, KeyringStatus, RootStatus};
@@ -24,6 +25,7 @@ pub(super) struct StatusView {
     roots: Vec<RootView>,
     store: StoreView,
     policy: PolicyView,
+    audit: AuditView,
     /// Callers who have broken the glass at this sidecar.
     emergencies_active: usize,
     /// Whose signed tokens are taken.
@@ -60,6 +62,29 @@ struct StoreView {
     /// Whether it answers and can be written.
     healthy: bool,
     /// What is wrong with it.
+    problem: Option<String>,
+}
+
+/// The audit log.
+#[derive(Serialize, ToSchema)]
+struct AuditView {
+    /// What the log is called that is written now.
+    log: String,
+    /// Its number among the logs in its folder.
+    number: u64,
+    /// Entries in it.
+    entries: u64,
+    /// Bytes of those.
+    bytes: u64,
+    /// Entries that the newest checkpoint signs.
+    signed: u64,
+    /// Entries that wait for the disk.
+    waiting: u64,
+    /// Entries that nobody waited for and that could not be written.
+    lost: u64,
+    /// Whether it can be written.
+    healthy: bool,
+    /// Why not.
     problem: Option<String>,
 }
 
@@ -136,11 +161,16 @@ struct CachedView {
     decrypts_for_s: u64,
 }
 
-pub(super) async fn status(api: &Api, call: Call) -> Result<Response, Failure> {
+pub(super) async fn status(
+    api: &Api,
+    call: Call,
+    attempt: &mut Attempt,
+) -> Result<Answer, Failure> {
     call.refuse_query()?;
-    let status = api.service.status(&call.caller).await?;
+    let (status, receipt) = api.service.status(attempt).await?.into_parts();
     let identity = api.callers.issuers().map(|issuers| IdentityView::of(issuers, status.now));
-    Ok(json::answer(StatusCode::OK, &StatusView::of(status, identity.unwrap_or_default())))
+    let view = StatusView::of(status, identity.unwrap_or_default());
+    Ok(json::answer(&receipt, StatusCode::OK, &view))
 }
 
 impl StatusView {
@@ -158,6 +188,7 @@ impl StatusView {
                 problem,
             },
             policy: PolicyView::of(&status.policies),
+            audit: AuditView::of(status.audit),
             emergencies_active: status.emergencies,
             identity,
             memory: MemoryView { protection: keyring.protection.as_str() },
@@ -179,6 +210,22 @@ impl RootView {
             problem,
             unwraps,
             unwrap_failures,
+        }
+    }
+}
+
+impl AuditView {
+    fn of(status: LogStatus) -> Self {
+        Self {
+            log: status.origin.to_string(),
+            number: status.number,
+            entries: status.size,
+            bytes: status.bytes,
+            signed: status.checkpoint_size,
+            waiting: status.queued as u64,
+            lost: status.lost,
+            healthy: status.failing.is_none(),
+            problem: status.failing.map(|problem| problem.to_string()),
         }
     }
 }

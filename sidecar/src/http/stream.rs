@@ -3,7 +3,8 @@
 //! The answer's body is pulled: a segment is read, worked on and sent only when the client has taken the one
 //! before. All that can be refused is refused before the answer begins, the first segment's authenticity
 //! included; a failure after that breaks the answer off and never ends it cleanly (test
-//! `a_failure_in_the_middle_breaks_the_answer_off`). Context comes in `Keypod-Context`.
+//! `a_failure_in_the_middle_breaks_the_answer_off`). The last bytes leave when the audit log has how it ended. Context
+//! comes in `Keypod-Context`.
 
 use std::time::Duration;
 
@@ -16,10 +17,12 @@ use futures_util::stream::{self, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use zeroize::Zeroizing;
 
+use super::answer::Answer;
 use super::body::BodyReader;
 use super::error::Failure;
 use super::unread::Unread;
 use super::{Api, Call, json};
+use crate::audit::{Attempt, Receipt};
 use crate::envelope::{
     Context, FORMAT_OVERHEAD_BYTES, HEADER_BYTES, Header, LastSegment, SEGMENT_BYTES, SealSegment,
     Suite, TAG_BYTES,
@@ -27,8 +30,7 @@ use crate::envelope::{
 use crate::limits::{BodyMemory, InFlight, STREAM_MEMORY_BYTES};
 use crate::names::{KeyName, KeyVersion};
 use crate::secret::{OpenBuffer, Plaintext};
-use crate::service::Code;
-use crate::service::{OpeningStream, RewrappingStream, SealingStream};
+use crate::service::{Code, Error, OpeningStream, RewrappingStream, SealingStream};
 
 pub(super) static CONTEXT: HeaderName = HeaderName::from_static("keypod-context");
 pub(super) static NEW_CONTEXT: HeaderName = HeaderName::from_static("keypod-new-context");
@@ -42,6 +44,8 @@ const SEALED_SEGMENT_BYTES: usize = SEGMENT_BYTES + TAG_BYTES;
 /// What a stream holds until it ends.
 struct Held {
     body: BodyReader,
+    /// Bytes of the message that have come in.
+    taken: usize,
     answer_timeout: Duration,
     _in_flight: InFlight,
     _memory: BodyMemory,
@@ -51,11 +55,36 @@ impl Held {
     fn new(api: &Api, call: Call) -> Result<Self, Failure> {
         let memory = call.in_flight.memory().take(STREAM_MEMORY_BYTES)?;
         let answer_timeout = api.settings.answer_timeout;
-        Ok(Self { body: call.body, answer_timeout, _in_flight: call.in_flight, _memory: memory })
+        let (body, in_flight) = (call.body, call.in_flight);
+        Ok(Self { body, taken: 0, answer_timeout, _in_flight: in_flight, _memory: memory })
+    }
+
+    /// The next segment of a plaintext, and whether it is the last.
+    async fn plain_segment(&mut self) -> Result<(SealSegment, LastSegment), Failure> {
+        let mut segment = SealSegment::new();
+        let last = last(self.body.fill_segment(&mut segment).await?);
+        self.taken += segment.len();
+        Ok((segment, last))
+    }
+
+    /// The next sealed segment, which begins with `start`, and whether it is the last.
+    async fn sealed_segment(
+        &mut self,
+        start: Option<&[u8]>,
+    ) -> Result<(OpenBuffer, LastSegment), Failure> {
+        let mut segment = Vec::with_capacity(SEALED_SEGMENT_BYTES);
+        segment.extend_from_slice(start.unwrap_or_default());
+        let ended = self.body.fill(&mut segment, SEALED_SEGMENT_BYTES).await?;
+        self.taken += segment.len();
+        Ok((OpenBuffer::from_received(segment), last(ended)))
     }
 }
 
-pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
+pub(super) async fn encrypt(
+    api: &Api,
+    mut call: Call,
+    attempt: &mut Attempt,
+) -> Result<Answer, Failure> {
     let key = key_of_query(call.query())?;
     call.refuse_header(&NEW_CONTEXT)?;
     let context = context_of(call.headers(), &CONTEXT)?.unwrap_or_default();
@@ -63,15 +92,17 @@ pub(super) async fn encrypt(api: &Api, mut call: Call) -> Result<Response, Failu
     if let Some(len) = known_len.filter(|len| *len <= SEGMENT_BYTES) {
         let _memory = call.in_flight.memory().take(len)?;
         let buffer = call.body.plaintext(len).await?;
-        let sealed = api.service.encrypt(&call.caller, &key, &context, buffer).await?;
+        let sealed = api.service.encrypt(attempt, &key, &context, buffer).await?;
+        let (sealed, receipt) = sealed.into_parts();
         let body = Body::from(sealed.ciphertext.into_bytes());
-        return Ok(octets(body, &sealed.key, sealed.version));
+        return Ok(octets(&receipt, body, &sealed.key, sealed.version));
     }
-    let stream = api.service.begin_encrypt(&call.caller, &key, &context).await?;
+    let (stream, begun) = api.service.begin_encrypt(attempt, &key, &context).await?.into_parts();
     let (name, version) = (stream.key().name().clone(), stream.key().version());
     let start = Bytes::copy_from_slice(stream.header());
     let sealing = Sealing { stream, held: Held::new(api, call)? };
-    Ok(octets(body_of(start, LastSegment::No, sealing), &name, version))
+    let body = body_of(start, LastSegment::No, sealing, attempt).await?;
+    Ok(octets(&begun, body, &name, version))
 }
 
 struct Sealing {
@@ -81,8 +112,7 @@ struct Sealing {
 
 impl Segments for Sealing {
     async fn next(&mut self) -> Result<(Bytes, LastSegment), Failure> {
-        let mut segment = SealSegment::new();
-        let last = last(self.held.body.fill_segment(&mut segment).await?);
+        let (segment, last) = self.held.plain_segment().await?;
         Ok((self.stream.seal(segment, last).await?.into(), last))
     }
 
@@ -91,22 +121,29 @@ impl Segments for Sealing {
     }
 }
 
-pub(super) async fn decrypt(api: &Api, mut call: Call) -> Result<Response, Failure> {
+pub(super) async fn decrypt(
+    api: &Api,
+    mut call: Call,
+    attempt: &mut Attempt,
+) -> Result<Answer, Failure> {
     call.refuse_header(&NEW_CONTEXT)?;
     let context = context_of(call.headers(), &CONTEXT)?.unwrap_or_default();
     let (start, header) = read_header(&mut call.body).await?;
     if header.suite() == Suite::Whole {
         let (buffer, _memory) = rest_of_whole(api, &mut call, start).await?;
-        let opened = api.service.decrypt(&call.caller, &context, buffer).await?;
+        let opened = api.service.decrypt(attempt, &context, buffer).await?;
+        let (opened, receipt) = opened.into_parts();
         let body = Body::from(Bytes::from_owner(PlaintextBytes(opened.plaintext)));
-        return Ok(octets(body, &opened.key, opened.version));
+        return Ok(octets(&receipt, body, &opened.key, opened.version));
     }
-    let mut stream = api.service.begin_decrypt(&call.caller, &context, &header).await?;
+    let begun = api.service.begin_decrypt(attempt, &context, &header).await?;
+    let (mut stream, begun) = begun.into_parts();
     let (name, version) = (stream.key().name().clone(), stream.key().version());
     let mut held = Held::new(api, call)?;
-    let (segment, last) = sealed_segment(&mut held.body, start.get(HEADER_BYTES..)).await?;
+    let (segment, last) = held.sealed_segment(start.get(HEADER_BYTES..)).await?;
     let first = Bytes::from_owner(PlaintextBytes(stream.open(segment, last).await?));
-    Ok(octets(body_of(first, last, Opening { stream, held }), &name, version))
+    let body = body_of(first, last, Opening { stream, held }, attempt).await?;
+    Ok(octets(&begun, body, &name, version))
 }
 
 struct Opening {
@@ -116,7 +153,7 @@ struct Opening {
 
 impl Segments for Opening {
     async fn next(&mut self) -> Result<(Bytes, LastSegment), Failure> {
-        let (segment, last) = sealed_segment(&mut self.held.body, None).await?;
+        let (segment, last) = self.held.sealed_segment(None).await?;
         Ok((Bytes::from_owner(PlaintextBytes(self.stream.open(segment, last).await?)), last))
     }
 
@@ -126,28 +163,34 @@ impl Segments for Opening {
 }
 
 /// Beyond API.md: a ciphertext of any length moves to the newest version, its plaintext seen by nobody.
-pub(super) async fn rewrap(api: &Api, mut call: Call) -> Result<Response, Failure> {
+pub(super) async fn rewrap(
+    api: &Api,
+    mut call: Call,
+    attempt: &mut Attempt,
+) -> Result<Answer, Failure> {
     let context = context_of(call.headers(), &CONTEXT)?.unwrap_or_default();
     let new_context = context_of(call.headers(), &NEW_CONTEXT)?;
     let (start, header) = read_header(&mut call.body).await?;
     if header.suite() == Suite::Whole {
         let (buffer, _memory) = rest_of_whole(api, &mut call, start).await?;
         let sealed =
-            api.service.rewrap(&call.caller, &context, new_context.as_ref(), buffer).await?;
+            api.service.rewrap(attempt, &context, new_context.as_ref(), buffer).await?;
+        let (sealed, receipt) = sealed.into_parts();
         let body = Body::from(sealed.ciphertext.into_bytes());
-        return Ok(octets(body, &sealed.key, sealed.version));
+        return Ok(octets(&receipt, body, &sealed.key, sealed.version));
     }
-    let begun = api.service.begin_rewrap(&call.caller, &context, new_context.as_ref(), &header);
-    let mut stream = begun.await?;
+    let begun = api.service.begin_rewrap(attempt, &context, new_context.as_ref(), &header);
+    let (mut stream, begun) = begun.await?.into_parts();
     let (name, version) = {
         let key = stream.sealing().key();
         (key.name().clone(), key.version())
     };
     let mut held = Held::new(api, call)?;
     let mut first = stream.sealing().header().to_vec();
-    let (segment, last) = sealed_segment(&mut held.body, start.get(HEADER_BYTES..)).await?;
+    let (segment, last) = held.sealed_segment(start.get(HEADER_BYTES..)).await?;
     first.extend_from_slice(&stream.rewrap(segment, last).await?);
-    Ok(octets(body_of(first.into(), last, Rewrapping { stream, held }), &name, version))
+    let body = body_of(first.into(), last, Rewrapping { stream, held }, attempt).await?;
+    Ok(octets(&begun, body, &name, version))
 }
 
 struct Rewrapping {
@@ -157,7 +200,7 @@ struct Rewrapping {
 
 impl Segments for Rewrapping {
     async fn next(&mut self) -> Result<(Bytes, LastSegment), Failure> {
-        let (segment, last) = sealed_segment(&mut self.held.body, None).await?;
+        let (segment, last) = self.held.sealed_segment(None).await?;
         Ok((self.stream.rewrap(segment, last).await?.into(), last))
     }
 
@@ -170,7 +213,7 @@ impl Segments for Rewrapping {
 async fn read_header(body: &mut BodyReader) -> Result<(Vec<u8>, Header), Failure> {
     let mut start = Vec::with_capacity(FORMAT_OVERHEAD_BYTES);
     body.fill(&mut start, FORMAT_OVERHEAD_BYTES).await?;
-    let header = Header::parse(&start).map_err(crate::service::Error::from)?;
+    let header = Header::parse(&start).map_err(Error::from)?;
     Ok((start, header))
 }
 
@@ -188,17 +231,6 @@ async fn rest_of_whole(
     Ok((OpenBuffer::from_received(whole), rest.into_memory()))
 }
 
-/// The next sealed segment, which begins with `start`, and whether it is the last.
-async fn sealed_segment(
-    body: &mut BodyReader,
-    start: Option<&[u8]>,
-) -> Result<(OpenBuffer, LastSegment), Failure> {
-    let mut segment = Vec::with_capacity(SEALED_SEGMENT_BYTES);
-    segment.extend_from_slice(start.unwrap_or_default());
-    let ended = body.fill(&mut segment, SEALED_SEGMENT_BYTES).await?;
-    Ok((OpenBuffer::from_received(segment), last(ended)))
-}
-
 fn last(ended: bool) -> LastSegment {
     if ended { LastSegment::Yes } else { LastSegment::No }
 }
@@ -213,32 +245,61 @@ trait Segments: Send + 'static {
 }
 
 /// `first`, and then what `segments` gives until the last one. A failure is an error of the body, which the
-/// HTTP library turns into a broken connection, and not its end.
-fn body_of(first: Bytes, last: LastSegment, segments: impl Segments) -> Body {
-    let more = (last == LastSegment::No).then(|| {
-        let timeout = segments.held().answer_timeout;
-        Unread::new(segments, timeout)
-    });
+/// HTTP library turns into a broken connection, and not its end. What has begun to be answered takes the attempt along:
+/// one that its client gives up is recorded as that.
+async fn body_of(
+    first: Bytes,
+    last: LastSegment,
+    segments: impl Segments,
+    attempt: &mut Attempt,
+) -> Result<Body, Failure> {
+    if last == LastSegment::Yes {
+        attempt.about_bytes(segments.held().taken);
+        attempt.succeed().await.map_err(Error::from)?;
+        return Ok(Body::from(first));
+    }
+    let timeout = segments.held().answer_timeout;
+    let more = Some(Unread::new(Answering { segments, attempt: attempt.hand_over() }, timeout));
     let rest = stream::try_unfold(more, |unread| async move {
         let Some(unread) = unread else { return Ok(None) };
-        let Some(mut segments) = unread.take() else {
+        let Some(mut answering) = unread.take() else {
             return Err(BrokenOff { code: "unread" });
         };
-        match segments.next().await {
+        match answering.next().await {
             Ok((bytes, LastSegment::Yes)) => Ok(Some((bytes, None))),
             Ok((bytes, LastSegment::No)) => {
-                unread.put_back(segments);
+                unread.put_back(answering);
                 Ok(Some((bytes, Some(unread))))
             }
             Err(failure) => {
                 let code = failure.code().as_str();
+                // Nobody waits: the client has the break in any case.
+                drop(answering.attempt.fail(code));
                 tracing::warn!(code, "a stream was broken off");
                 metrics::counter!("keypod_streams_broken_off_total", "code" => code).increment(1);
                 Err(BrokenOff { code })
             }
         }
     });
-    Body::from_stream(stream::iter([Ok(first)]).chain(rest))
+    Ok(Body::from_stream(stream::iter([Ok(first)]).chain(rest)))
+}
+
+/// An answer under way.
+struct Answering<S> {
+    segments: S,
+    attempt: Attempt,
+}
+
+impl<S: Segments> Answering<S> {
+    /// The next segment. The last one is given when the audit log has it.
+    async fn next(&mut self) -> Result<(Bytes, LastSegment), Failure> {
+        let (bytes, last) = self.segments.next().await?;
+        self.attempt.about_bytes(self.segments.held().taken);
+        if last == LastSegment::Yes {
+            self.attempt.succeed().await.map_err(Error::from)?;
+        }
+        Ok((bytes, last))
+    }
 }
 
 /// A plaintext as the bytes of an answer: wiped once they are sent.
@@ -257,7 +318,7 @@ struct BrokenOff {
     code: &'static str,
 }
 
-fn octets(body: Body, key: &KeyName, version: KeyVersion) -> Response {
+fn octets(receipt: &Receipt, body: Body, key: &KeyName, version: KeyVersion) -> Answer {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -265,7 +326,7 @@ fn octets(body: Body, key: &KeyName, version: KeyVersion) -> Response {
         headers.insert(&KEY, name);
     }
     headers.insert(&KEY_VERSION, HeaderValue::from(version.number()));
-    response
+    Answer::new(receipt, response)
 }
 
 /// The one parameter that the query has: `key`.

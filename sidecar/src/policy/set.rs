@@ -35,6 +35,7 @@ pub struct Policies {
     types: Types,
     memo: Memo,
     hash: [u8; 32],
+    short_hash: Arc<str>,
     notes: Vec<Problem>,
     from_files: FromFiles,
 }
@@ -159,7 +160,13 @@ impl Policies {
     /// SHA-256 over everything that the set is made of, in hexadecimal.
     #[must_use]
     pub fn hash_text(&self) -> String {
-        self.hash.iter().map(|byte| format!("{byte:02x}")).collect()
+        hexadecimal(&self.hash)
+    }
+
+    /// The first 16 digits of that.
+    #[must_use]
+    pub fn short_hash(&self) -> &Arc<str> {
+        &self.short_hash
     }
 
     /// Policies in it.
@@ -398,7 +405,19 @@ impl Draft {
         let policies = self.origins.values().filter(|origin| is_file(&origin.name)).count();
         let from_files = FromFiles { files, policies };
         let (set, authorizer, memo) = (self.set, Authorizer::new(), Memo::new());
-        Ok(Policies { set, entities, authorizer, looks, types, memo, hash, notes, from_files })
+        let short_hash = hexadecimal(hash.get(..8).unwrap_or_default()).into();
+        Ok(Policies {
+            set,
+            entities,
+            authorizer,
+            looks,
+            types,
+            memo,
+            hash,
+            short_hash,
+            notes,
+            from_files,
+        })
     }
 
     /// What the policies look at. Cedar takes a `has` of a name that cannot be there for a plain `false`, so a misspelt
@@ -511,6 +530,10 @@ fn is_file(name: &str) -> bool {
     name == ENTITIES_FILE
         || name == CONTEXT_FILE
         || Path::new(name).extension().is_some_and(|extension| extension == "cedar")
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn hash(documents: &[Document], packs: &[&str], grants: &[Grant]) -> [u8; 32] {

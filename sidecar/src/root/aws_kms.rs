@@ -22,6 +22,8 @@
 //! whose signature it refuses. Test:
 //! `the_sdk_logs_no_secret_even_at_trace_and_what_aws_repeats_at_trace_alone`.
 
+mod access;
+mod authority;
 mod credentials;
 mod error;
 mod place;
@@ -48,9 +50,11 @@ use super::{Binding, Root, RootDescription, RootError, prove};
 use crate::names::RootName;
 use crate::secret::{Arena, KEY_BYTES, KeyVersionSecret, WipedBytes, WrappedKey};
 
+use access::Access;
 use credentials::PatientCredentials;
-use place::Place;
+use place::{Place, Purpose};
 
+pub use authority::AwsKmsAuthority;
 pub use error::AwsKmsRootError;
 
 /// The first byte of a wrapped key: which layout follows.
@@ -78,15 +82,15 @@ pub struct AwsKmsSettings {
     pub fips: bool,
     /// Use the region's endpoint for IPv4 and IPv6.
     pub dual_stack: bool,
+    /// Another key in the same region, which signs the certificates of audit logs: of the spec `ECC_NIST_P256` or
+    /// `ECC_NIST_EDWARDS25519`, for `SIGN_VERIFY`. `None`: this root has no authority.
+    pub audit_key: Option<String>,
 }
 
 /// A symmetric key in AWS KMS.
 pub struct AwsKmsRoot {
-    name: RootName,
-    place: Place,
-    client: Client,
-    credentials: PatientCredentials,
-    attempt_timeout: Duration,
+    access: Access,
+    audit_key: Option<Place>,
     arena: Arena,
 }
 
@@ -130,6 +134,9 @@ impl AwsKmsRoot {
             None => chain.region().map(Region::as_ref),
         };
         let region = region.ok_or(AwsKmsRootError::NoRegion)?.to_owned();
+        let audit_key = settings.audit_key.as_deref();
+        let audit_key =
+            audit_key.map(|key| place::audit_key(settings, key, &region)).transpose()?;
         let credentials = PatientCredentials::new(chain.credentials_provider());
         let mut config = Builder::from(chain)
             .region(Region::new(region.clone()))
@@ -143,25 +150,28 @@ impl AwsKmsRoot {
         }
         let config = transport::bounded(config, attempt_timeout);
         let config = transport::reaching(config, settings, chain)?;
-        Ok(Self {
+        let access = Access {
             name: settings.name.clone(),
-            place: Place::new(settings, region),
+            place: Place::new(Purpose::Wraps, &settings.key, region, settings.endpoint.clone()),
             client: Client::from_conf(config.build()),
             credentials,
             attempt_timeout,
-            arena: arena.clone(),
-        })
+        };
+        Ok(Self { access, audit_key, arena: arena.clone() })
     }
 
-    fn corrupt(&self) -> RootError {
-        RootError::Corrupt { root: self.name.clone() }
+    /// The authority of this root, if [`AwsKmsSettings::audit_key`] names its key.
+    #[must_use]
+    pub fn authority(&self) -> Option<AwsKmsAuthority> {
+        let place = self.audit_key.clone()?;
+        Some(AwsKmsAuthority::new(Access { place, ..self.access.clone() }))
     }
 
     /// What `Decrypt` gave back, into protected memory.
     fn secret(&self, plaintext: Option<Blob>) -> Result<KeyVersionSecret, RootError> {
         let plaintext = plaintext.map(Blob::into_inner).map(WipedBytes::from);
         let plaintext = plaintext.filter(|bytes| bytes.len() == KEY_BYTES);
-        let plaintext = plaintext.ok_or_else(|| self.corrupt())?;
+        let plaintext = plaintext.ok_or_else(|| self.access.corrupt())?;
         Ok(KeyVersionSecret::fill(&self.arena, |secret| {
             secret.copy_from_slice(&plaintext);
             Ok::<_, RootError>(())
@@ -172,7 +182,8 @@ impl AwsKmsRoot {
 impl fmt::Debug for AwsKmsRoot {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut fields = formatter.debug_struct("AwsKmsRoot");
-        fields.field("name", &self.name).field("place", &self.place).finish_non_exhaustive()
+        let Access { name, place, .. } = &self.access;
+        fields.field("name", name).field("place", place).finish_non_exhaustive()
     }
 }
 
@@ -213,14 +224,15 @@ impl Root for AwsKmsRoot {
         secret: &KeyVersionSecret,
         binding: Binding<'_>,
     ) -> Result<WrappedKey, RootError> {
-        let mut call = self.client.encrypt().key_id(self.place.key()).plaintext(plaintext(secret));
+        let Access { client, place, .. } = &self.access;
+        let mut call = client.encrypt().key_id(place.key()).plaintext(plaintext(secret));
         for (name, value) in encryption_context(binding) {
             call = call.encryption_context(name, value);
         }
-        let answer = Box::pin(call.send()).await.map_err(|error| self.refused(&error))?;
+        let answer = Box::pin(call.send()).await.map_err(|error| self.access.refused(&error))?;
         let ciphertext = answer.ciphertext_blob.map(Blob::into_inner).unwrap_or_default();
         if !(1..=CIPHERTEXT_BYTES_MAX).contains(&ciphertext.len()) {
-            return Err(self.no_answer_of_kms());
+            return Err(self.access.no_answer_of_kms());
         }
         let mut wrapped = ciphertext;
         wrapped.insert(0, LAYOUT);
@@ -232,26 +244,26 @@ impl Root for AwsKmsRoot {
         wrapped: &WrappedKey,
         binding: Binding<'_>,
     ) -> Result<KeyVersionSecret, RootError> {
-        let ciphertext = ciphertext(wrapped.as_bytes()).ok_or_else(|| self.corrupt())?;
-        let mut call =
-            self.client.decrypt().key_id(self.place.key()).ciphertext_blob(Blob::new(ciphertext));
+        let ciphertext = ciphertext(wrapped.as_bytes()).ok_or_else(|| self.access.corrupt())?;
+        let Access { client, place, .. } = &self.access;
+        let mut call = client.decrypt().key_id(place.key()).ciphertext_blob(Blob::new(ciphertext));
         for (name, value) in encryption_context(binding) {
             call = call.encryption_context(name, value);
         }
-        let answer = Box::pin(call.send()).await.map_err(|error| self.refused(&error))?;
+        let answer = Box::pin(call.send()).await.map_err(|error| self.access.refused(&error))?;
         self.secret(answer.plaintext)
     }
 
     async fn check(&self, domain: &str) -> Result<Vec<String>, RootError> {
         prove(self, domain, &self.arena).await?;
-        self.look_at_the_key().await
+        self.access.look_at_the_key().await
     }
 
     fn describe(&self) -> RootDescription {
         RootDescription {
-            name: self.name.clone(),
+            name: self.access.name.clone(),
             kind: "aws_kms",
-            place: self.place.to_string(),
+            place: self.access.place.to_string(),
             fingerprint: None,
             note: None,
         }

@@ -1,8 +1,12 @@
-//! One suite that every [`Root`] passes: what [`crate::keyring`] may rely on, whichever root it has.
+//! One suite that every [`Root`] passes: what [`crate::keyring`] may rely on, whichever root it has. And one that every
+//! [`Authority`] passes.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey};
+
+use super::authority::{Authority, AuthoritySignature, SignatureAlgorithm};
 use super::{Binding, Root, RootError};
 use crate::names::{KeyId, KeyRef, KeyVersion};
 use crate::secret::{Arena, KeyVersionSecret, Protection, WrappedKey};
@@ -141,4 +145,100 @@ async fn serves_many_at_once(root: &Arc<dyn Root>) {
 fn describes_itself_the_same_each_time(root: &dyn Root, restarted: &dyn Root) {
     assert_eq!(root.describe(), root.describe());
     assert_eq!(root.describe(), restarted.describe());
+}
+
+/// Runs the whole suite for authorities that sign with `algorithm`; `open` opens one of two, anew each time.
+pub(crate) async fn every_authority_conforms(
+    algorithm: SignatureAlgorithm,
+    open: impl AsyncFn(Which) -> Arc<dyn Authority>,
+) {
+    let authority = open(Which::This).await;
+    assert_eq!(authority.check().await.unwrap(), Vec::<String>::new());
+    signs_what_others_verify(&*authority, algorithm).await;
+    verifies_nothing_altered(&*authority).await;
+    is_the_same_after_a_restart(&*authority, &*open(Which::This).await).await;
+    is_another_with_another_key(&*authority, &*open(Which::Another).await).await;
+    signs_for_many_at_once(&authority).await;
+}
+
+/// Checks a signature with a library that took no part in it, where it took part.
+fn others_verify(signed: &AuthoritySignature, message: &[u8]) -> bool {
+    match signed.algorithm {
+        SignatureAlgorithm::Ed25519 => UnparsedPublicKey::new(&ED25519, &signed.public_key)
+            .verify(message, &signed.signature)
+            .is_ok(),
+        SignatureAlgorithm::EcdsaP256Sha256 => {
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &signed.public_key[26..])
+                .verify(message, &signed.signature)
+                .is_ok()
+        }
+    }
+}
+
+async fn signs_what_others_verify(authority: &dyn Authority, algorithm: SignatureAlgorithm) {
+    let whole = vec![b'x'; 4096];
+    for message in [&b"a"[..], b"keypod-audit-certificate/v1\nlog a/b\n", &[0, 255, 10], &whole] {
+        let signed = authority.sign(message).await.unwrap();
+        assert_eq!(signed.algorithm, algorithm);
+        assert_eq!(signed.name, authority.describe().name);
+        assert!(signed_note::is_key_name_valid(&signed.name), "{}", signed.name);
+        assert!(signed.verifies(message) && others_verify(&signed, message));
+    }
+}
+
+async fn verifies_nothing_altered(authority: &dyn Authority) {
+    let message = b"log a/b";
+    let signed = authority.sign(message).await.unwrap();
+    for bit in 0..message.len() * 8 {
+        let mut changed = *message;
+        changed[bit / 8] ^= 1 << (bit % 8);
+        assert!(!signed.verifies(&changed) && !others_verify(&signed, &changed), "bit {bit}");
+    }
+    for bit in 0..signed.signature.len() * 8 {
+        let mut changed = signed.clone();
+        changed.signature[bit / 8] ^= 1 << (bit % 8);
+        assert!(!changed.verifies(message), "bit {bit} of the signature");
+    }
+    for bit in 0..signed.public_key.len() * 8 {
+        let mut changed = signed.clone();
+        changed.public_key[bit / 8] ^= 1 << (bit % 8);
+        assert!(!changed.verifies(message), "bit {bit} of the key");
+    }
+    for extra in [&b"\0"[..], b"\n"] {
+        assert!(!signed.verifies(&[message, extra].concat()));
+        let signature = [&signed.signature, extra].concat();
+        assert!(!AuthoritySignature { signature, ..signed.clone() }.verifies(message));
+        let public_key = [&signed.public_key, extra].concat();
+        assert!(!AuthoritySignature { public_key, ..signed.clone() }.verifies(message));
+    }
+}
+
+async fn is_the_same_after_a_restart(authority: &dyn Authority, restarted: &dyn Authority) {
+    let signed = authority.sign(b"log a/b").await.unwrap();
+    let again = restarted.sign(b"log a/b").await.unwrap();
+    assert_eq!((&signed.name, &signed.public_key), (&again.name, &again.public_key));
+    assert_eq!(authority.describe(), restarted.describe());
+}
+
+async fn is_another_with_another_key(authority: &dyn Authority, another: &dyn Authority) {
+    let signed = authority.sign(b"log a/b").await.unwrap();
+    let other = another.sign(b"log a/b").await.unwrap();
+    assert_ne!(signed.public_key, other.public_key);
+    let forged = AuthoritySignature { signature: other.signature, ..signed };
+    assert!(!forged.verifies(b"log a/b"));
+}
+
+async fn signs_for_many_at_once(authority: &Arc<dyn Authority>) {
+    let tasks: Vec<_> = (0..32_u8)
+        .map(|number| {
+            let authority = Arc::clone(authority);
+            tokio::spawn(async move {
+                let signed = authority.sign(&[number; 100]).await.unwrap();
+                assert!(others_verify(&signed, &[number; 100]));
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
 }

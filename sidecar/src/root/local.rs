@@ -5,6 +5,7 @@
 //! is for. A wrapped key is `0x01 ‖ nonce(12, random) ‖ ciphertext(32) ‖ tag(16)`, with the binding as associated
 //! data. It never overwrites a file.
 
+mod authority;
 mod error;
 mod file;
 mod passphrase;
@@ -22,9 +23,11 @@ use zeroize::Zeroizing;
 use super::{Binding, Root, RootDescription, RootError, prove};
 use crate::names::RootName;
 use crate::secret::{
-    Arena, FillError, KEY_BYTES, KeyVersionSecret, RootKey, WrappedKey, wiping_the_stack,
+    Arena, ArenaError, FillError, KEY_BYTES, KeyVersionSecret, RootKey, WrappedKey,
+    wiping_the_stack,
 };
 
+pub use authority::LocalAuthority;
 pub use error::LocalRootError;
 
 /// The first byte of a wrapped key: which layout follows.
@@ -88,6 +91,14 @@ impl LocalRoot {
     /// [`LocalRootError::Exists`], [`LocalRootError::File`] or [`LocalRootError::Random`]; there is then no new file.
     pub fn create_salt_file(path: &Path) -> Result<(), LocalRootError> {
         passphrase::Salt::random()?.create(path)
+    }
+
+    /// The authority of this root: another key, derived from the root key, which signs.
+    ///
+    /// # Errors
+    /// [`ArenaError`] when there is no protected memory left for it.
+    pub fn authority(&self) -> Result<LocalAuthority, ArenaError> {
+        LocalAuthority::derive(&self.key, &self.name, &self.place, &self.arena)
     }
 
     fn with_key(

@@ -1,4 +1,4 @@
-//! Calls a root with patience: a bound on each try and on the whole call, a few tries with full jitter within a
+//! Calls a root, or an authority, with patience: a bound on each try and on the whole call, a few tries with full jitter within a
 //! budget, and a circuit that leaves a root alone that does not answer.
 //!
 //! Depends on its trait and [`crate::clock`]. It decides nothing about keys: what passes by itself
@@ -18,8 +18,10 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tower::retry::budget::{Budget, TpsBudget};
 
+use super::authority::{Authority, AuthorityDescription, AuthoritySignature};
 use super::{Binding, Root, RootDescription, RootError};
 use crate::clock::Clock;
+use crate::names::RootName;
 use crate::secret::{KeyVersionSecret, WrappedKey};
 use circuit::Circuit;
 
@@ -53,6 +55,39 @@ pub struct Patience {
 #[derive(Debug)]
 pub struct RetryingRoot {
     inner: Arc<dyn Root>,
+    calls: Calls,
+}
+
+impl RetryingRoot {
+    /// Calls `inner` with `patience`.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Root>, patience: Patience, clock: Arc<dyn Clock>) -> Self {
+        let RootDescription { name, place, .. } = inner.describe();
+        Self { inner, calls: Calls::new(name, place, patience, clock) }
+    }
+}
+
+/// Another authority, called with patience. Its circuit is its own: a key that cannot sign says nothing of the root key.
+#[derive(Debug)]
+pub struct RetryingAuthority {
+    inner: Arc<dyn Authority>,
+    calls: Calls,
+}
+
+impl RetryingAuthority {
+    /// Calls `inner` with `patience`.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Authority>, patience: Patience, clock: Arc<dyn Clock>) -> Self {
+        let AuthorityDescription { root, place, .. } = inner.describe();
+        Self { inner, calls: Calls::new(root, place, patience, clock) }
+    }
+}
+
+/// The calls to one key of a root.
+#[derive(Debug)]
+struct Calls {
+    root: RootName,
+    place: String,
     patience: Patience,
     circuit: Circuit,
     budget: TpsBudget,
@@ -60,12 +95,11 @@ pub struct RetryingRoot {
     clock: Arc<dyn Clock>,
 }
 
-impl RetryingRoot {
-    /// Calls `inner` with `patience`.
-    #[must_use]
-    pub fn new(inner: Arc<dyn Root>, patience: Patience, clock: Arc<dyn Clock>) -> Self {
+impl Calls {
+    fn new(root: RootName, place: String, patience: Patience, clock: Arc<dyn Clock>) -> Self {
         Self {
-            inner,
+            root,
+            place,
             patience,
             circuit: Circuit::new(patience.retry_interval),
             budget: TpsBudget::new(RETRY_WINDOW, RETRIES_PER_SECOND, RETRY_SHARE),
@@ -123,7 +157,7 @@ impl RetryingRoot {
         T: Send,
     {
         if let Err(broken) = self.circuit.admit(self.clock.now().monotonic) {
-            let root = self.inner.describe().name;
+            let root = self.root.clone();
             let retry_after = Some(broken.retry_after);
             return Err(RootError::Unavailable { root, reason: broken.reason, retry_after });
         }
@@ -155,42 +189,21 @@ impl RetryingRoot {
     }
 
     fn silent(&self, after: Duration) -> RootError {
-        let RootDescription { name, place, .. } = self.inner.describe();
+        let (root, place) = (self.root.clone(), &self.place);
         let after = humantime::format_duration(after);
         let reason = format!("no answer from {place} within {after}: check that it can be reached");
-        RootError::Unavailable { root: name, reason, retry_after: None }
-    }
-}
-
-/// Full jitter: anything from nothing to `longest`; after what the root asks for, if that is known.
-fn wait_before_retry(error: &RootError, longest: Duration) -> Duration {
-    error.retry_after().unwrap_or_default() + longest.mul_f64(circuit::random_share())
-}
-
-#[async_trait]
-impl Root for RetryingRoot {
-    async fn wrap(
-        &self,
-        secret: &KeyVersionSecret,
-        binding: Binding<'_>,
-    ) -> Result<WrappedKey, RootError> {
-        self.call(|| self.inner.wrap(secret, binding)).await
+        RootError::Unavailable { root, reason, retry_after: None }
     }
 
-    async fn unwrap_key(
-        &self,
-        wrapped: &WrappedKey,
-        binding: Binding<'_>,
-    ) -> Result<KeyVersionSecret, RootError> {
-        self.call(|| self.inner.unwrap_key(wrapped, binding)).await
-    }
-
-    /// As the root below, tried again for as long as a call may take: at a start, credentials may be slow to come.
-    async fn check(&self, domain: &str) -> Result<Vec<String>, RootError> {
+    /// A check, tried again for as long as a call may take: at a start, credentials may be slow to come.
+    async fn check<F>(&self, start: impl Fn() -> F + Send + Sync) -> Result<Vec<String>, RootError>
+    where
+        F: Future<Output = Result<Vec<String>, RootError>> + Send,
+    {
         let last = Mutex::new(None);
         let tries = async {
             loop {
-                match self.inner.check(domain).await {
+                match start().await {
                     Err(error) if error.may_pass() => {
                         *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                         tokio::time::sleep(CHECK_AGAIN).await;
@@ -206,8 +219,51 @@ impl Root for RetryingRoot {
             Err(last.unwrap_or_else(|| self.silent(call_timeout)))
         })
     }
+}
+
+/// Full jitter: anything from nothing to `longest`; after what the root asks for, if that is known.
+fn wait_before_retry(error: &RootError, longest: Duration) -> Duration {
+    error.retry_after().unwrap_or_default() + longest.mul_f64(circuit::random_share())
+}
+
+#[async_trait]
+impl Root for RetryingRoot {
+    async fn wrap(
+        &self,
+        secret: &KeyVersionSecret,
+        binding: Binding<'_>,
+    ) -> Result<WrappedKey, RootError> {
+        self.calls.call(|| self.inner.wrap(secret, binding)).await
+    }
+
+    async fn unwrap_key(
+        &self,
+        wrapped: &WrappedKey,
+        binding: Binding<'_>,
+    ) -> Result<KeyVersionSecret, RootError> {
+        self.calls.call(|| self.inner.unwrap_key(wrapped, binding)).await
+    }
+
+    async fn check(&self, domain: &str) -> Result<Vec<String>, RootError> {
+        self.calls.check(|| self.inner.check(domain)).await
+    }
 
     fn describe(&self) -> RootDescription {
+        self.inner.describe()
+    }
+}
+
+#[async_trait]
+impl Authority for RetryingAuthority {
+    async fn sign(&self, message: &[u8]) -> Result<AuthoritySignature, RootError> {
+        self.calls.call(|| self.inner.sign(message)).await
+    }
+
+    async fn check(&self) -> Result<Vec<String>, RootError> {
+        self.calls.check(|| self.inner.check()).await
+    }
+
+    fn describe(&self) -> AuthorityDescription {
         self.inner.describe()
     }
 }

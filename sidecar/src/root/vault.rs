@@ -13,6 +13,8 @@
 //! made (`a_missing_key_is_gone_and_not_made`); no credential is shown
 //! (`no_token_secret_or_jwt_is_in_an_error_or_in_debug`).
 
+mod access;
+mod authority;
 mod ciphertext;
 mod error;
 mod failure;
@@ -33,22 +35,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
-use rustify::Endpoint;
 use serde::Serialize;
-use vaultrs::api::EndpointResult;
 use vaultrs::api::transit::requests::{DecryptDataRequest, EncryptDataRequest};
 use zeroize::Zeroizing;
 
 use super::{Binding, Root, RootDescription, RootError, prove};
-use crate::names::RootName;
 use crate::secret::{Arena, KEY_BYTES, KeyVersionSecret, STANDARD, WipedBytes, WrappedKey};
 
+pub use authority::VaultAuthority;
 pub use error::VaultRootError;
 pub use settings::{ClientIdentity, VaultAuth, VaultSettings};
 
-use failure::{CallError, Failure, KeyPlace};
-use key::{CapabilitiesSelf, KeyAnswer, KeyProperties};
-use session::{Instead, Session};
+use access::Access;
+use failure::{Failure, KeyPlace, Purpose};
+use session::Session;
 use transport::Transport;
 
 /// 32 bytes in base64.
@@ -63,12 +63,9 @@ const NOBODYS: &str = concat!(
 
 /// A transit key of Vault's or OpenBao's.
 pub struct VaultRoot {
-    name: RootName,
-    place: String,
-    key: KeyPlace,
-    auth: VaultAuth,
-    session: Arc<Session>,
-    transport: Arc<Transport>,
+    access: Access,
+    /// The key of the authority, and where it is in words.
+    audit_key: Option<(KeyPlace, String)>,
     arena: Arena,
 }
 
@@ -86,87 +83,44 @@ impl VaultRoot {
         arena: &Arena,
     ) -> Result<Self, VaultRootError> {
         let mount = path("mount", &settings.mount)?;
-        let key = path("key", &settings.key)?;
-        if key.contains('/') {
-            return Err(VaultRootError::Setting { setting: "key", problem: WANTED });
-        }
+        let key = key_name("key", &settings.key)?;
+        let audit_key = settings.audit_key.as_deref();
+        let audit_key = audit_key.map(|key| key_name("audit_key", key)).transpose()?;
         let auth = checked(settings.auth.clone())?;
         auth.read()?;
         let transport = Arc::new(Transport::new(settings, attempt_timeout)?);
         let namespace = settings.namespace.as_ref();
         let namespace = namespace.map(|name| format!(", namespace {name}")).unwrap_or_default();
-        Ok(Self {
+        let at = |purpose: Purpose, key: String| {
+            let words = format!("key {key} of {mount}/ at {}{namespace}", settings.address);
+            (KeyPlace { mount: mount.clone(), key, purpose }, words)
+        };
+        let (key, place) = at(Purpose::Wraps, key);
+        let access = Access {
             name: settings.name.clone(),
-            place: format!("key {key} of {mount}/ at {}{namespace}", settings.address),
-            key: KeyPlace { mount, key },
+            place,
+            key,
             session: Session::new(auth.clone(), Arc::clone(&transport)),
             auth,
             transport,
-            arena: arena.clone(),
-        })
-    }
-
-    /// Asks `endpoint` with this process's token, and once more with another one if it is refused. No error repeats
-    /// one of `secrets`.
-    async fn ask<E: Endpoint>(
-        &self,
-        endpoint: &E,
-        body: &(impl Serialize + Sync),
-        secrets: &[&str],
-    ) -> Result<EndpointResult<E::Response>, Failure> {
-        let token = self.session.token().await?;
-        let asked = self.transport.call(endpoint, Some(body), Some(token.expose_token()), secrets);
-        let said = match asked.await {
-            Ok(answer) => return Ok(answer),
-            Err(CallError::Refused(refusal)) if refusal.status == 403 => refusal.said,
-            Err(error) => return Err(self.failure(error)),
         };
-        match self.session.instead_of(&token).await? {
-            Instead::Invalid => Err(Failure::Denied { reason: self.invalid_token() }),
-            Instead::Valid => Err(self.not_allowed(&said)),
-            Instead::Another(token) => {
-                let token = token.expose_token();
-                match self.transport.call(endpoint, Some(body), Some(token), secrets).await {
-                    Ok(answer) => Ok(answer),
-                    Err(CallError::Refused(refusal)) if refusal.status == 403 => {
-                        Err(self.not_allowed(&refusal.said))
-                    }
-                    Err(error) => Err(self.failure(error)),
-                }
-            }
-        }
+        let audit_key = audit_key.map(|key| at(Purpose::Signs, key));
+        Ok(Self { access, audit_key, arena: arena.clone() })
     }
 
-    fn failure(&self, error: CallError) -> Failure {
-        match error {
-            CallError::Failed(failure) => failure,
-            CallError::Refused(refusal) => self.key.judge(refusal),
-        }
-    }
-
-    fn not_allowed(&self, said: &str) -> Failure {
-        let reason = format!(
-            "its token is valid, and its policy does not allow this ({said}): give it {}",
-            self.key.policy()
-        );
-        Failure::Denied { reason }
-    }
-
-    fn invalid_token(&self) -> String {
-        let (path, _) = self.auth.secret();
-        format!(
-            "the token in {} has ended or was revoked, or may not look itself up: put a new one there, with {}",
-            path.display(),
-            self.key.policy()
-        )
+    /// The authority of this root, if [`VaultSettings::audit_key`] names its key. It shares the login.
+    #[must_use]
+    pub fn authority(&self) -> Option<VaultAuthority> {
+        let (key, place) = self.audit_key.clone()?;
+        Some(VaultAuthority::new(Access { key, place, ..self.access.clone() }))
     }
 
     async fn encrypt(&self, body: &EncryptBody<'_>) -> Result<String, Failure> {
-        let KeyPlace { mount, key } = self.key.clone();
+        let KeyPlace { mount, key, .. } = self.access.key.clone();
         // The body is written by us, in place: the endpoint says where it goes.
         let endpoint = EncryptDataRequest { mount, name: key, ..Default::default() };
-        match self.ask(&endpoint, body, &[body.plaintext]).await {
-            Ok(answer) => Ok(answer.data.ok_or_else(unanswered)?.ciphertext),
+        match self.access.ask(&endpoint, body, &[body.plaintext]).await {
+            Ok(answer) => Ok(answer.data.ok_or_else(access::unanswered)?.ciphertext),
             // With `update` alone, Vault refuses a key that is not there as it refuses a missing policy.
             Err(denied @ Failure::Denied { .. }) => match self.exists(body.associated_data).await {
                 Err(gone @ Failure::KeyGone { .. }) => Err(gone),
@@ -177,10 +131,10 @@ impl VaultRoot {
     }
 
     async fn decrypt(&self, body: &DecryptBody<'_>) -> Result<Zeroizing<String>, Failure> {
-        let KeyPlace { mount, key } = self.key.clone();
+        let KeyPlace { mount, key, .. } = self.access.key.clone();
         let endpoint = DecryptDataRequest { mount, name: key, ..Default::default() };
-        let answer = self.ask(&endpoint, body, &[]).await?;
-        Ok(Zeroizing::new(answer.data.ok_or_else(unanswered)?.plaintext))
+        let answer = self.access.ask(&endpoint, body, &[]).await?;
+        Ok(Zeroizing::new(answer.data.ok_or_else(access::unanswered)?.plaintext))
     }
 
     /// Asks for what nobody wrapped: [`Failure::KeyGone`] if there is no key, and nothing if it is as it should be.
@@ -193,44 +147,22 @@ impl VaultRoot {
 
     /// How the key is set up, as far as this process may see it; that it is there, in any case.
     async fn look_at_key(&self) -> Result<Vec<String>, Failure> {
-        if let Some(properties) = self.read_key().await? {
-            return self.key.judge_properties(&properties);
+        if let Some(properties) = self.access.read_key().await? {
+            return self.access.key.judge_properties(&properties);
         }
         // Whoever has `create` would make the key by wrapping under it. This also logs in again, if that was it.
         self.exists(&STANDARD.encode("keypod-check")).await?;
-        if let Some(properties) = self.read_key().await? {
-            return self.key.judge_properties(&properties);
+        if let Some(properties) = self.access.read_key().await? {
+            return self.access.key.judge_properties(&properties);
         }
-        let KeyPlace { mount, key } = &self.key;
+        let KeyPlace { mount, key, .. } = &self.access.key;
         Ok(vec![format!(
             "whether the key {key} can leave Vault is not known, because its properties may not be read: give its policy `read` on {mount}/keys/{key}"
         )])
     }
 
-    /// The properties of the key; `None` if they may not be read.
-    async fn read_key(&self) -> Result<Option<KeyProperties>, Failure> {
-        let token = self.session.token().await?;
-        let request = self.key.read_request();
-        let token = Some(token.expose_token());
-        match self.transport.call_for(&request, None::<&()>, token, &[]).await {
-            Ok(KeyAnswer { data }) => Ok(Some(data)),
-            Err(error) => self.key.unread(error).map_or(Ok(None), Err),
-        }
-    }
-
-    /// What an operator should know of the token; nothing if it may not ask.
-    async fn look_at_token(&self) -> Result<Option<String>, Failure> {
-        let token = self.session.token().await?;
-        let (token, body) = (Some(token.expose_token()), self.key.capabilities_body());
-        match self.transport.call(&CapabilitiesSelf, Some(&body), token, &[]).await {
-            Ok(answer) => Ok(answer.data.and_then(|found| self.key.judge_capabilities(&found))),
-            Err(CallError::Refused(_)) => Ok(None),
-            Err(CallError::Failed(failure)) => Err(failure),
-        }
-    }
-
     fn opened(&self, plaintext: &str) -> Result<KeyVersionSecret, RootError> {
-        let corrupt = || Failure::Corrupt.of(&self.name);
+        let corrupt = || Failure::Corrupt.of(&self.access.name);
         // Some decoders want room for all that the text might hold: the secret goes on from there at once.
         let mut bytes = WipedBytes::zeroed(KEY_BYTES + 1);
         let len = STANDARD.decode_slice(plaintext, &mut bytes).map_err(|_| corrupt())?;
@@ -242,10 +174,6 @@ impl VaultRoot {
         });
         Ok(filled?)
     }
-}
-
-fn unanswered() -> Failure {
-    Failure::unavailable("it answered without what was asked for")
 }
 
 #[derive(Serialize)]
@@ -273,6 +201,14 @@ fn path(setting: &'static str, text: &str) -> Result<String, VaultRootError> {
     }
 }
 
+/// A name of a key, which is in no folder.
+fn key_name(setting: &'static str, text: &str) -> Result<String, VaultRootError> {
+    match path(setting, text)? {
+        key if key.contains('/') => Err(VaultRootError::Setting { setting, problem: WANTED }),
+        key => Ok(key),
+    }
+}
+
 /// `auth` with a mount that is one.
 fn checked(mut auth: VaultAuth) -> Result<VaultAuth, VaultRootError> {
     match &mut auth {
@@ -297,12 +233,12 @@ impl Root for VaultRoot {
             plaintext: plaintext.unwrap_or_default(),
             associated_data: &STANDARD.encode(binding.to_bytes()),
         };
-        let given = self.encrypt(&body).await.map_err(|failure| failure.of(&self.name))?;
+        let given = self.encrypt(&body).await.map_err(|failure| failure.of(&self.access.name))?;
         match ciphertext::text(given.as_bytes()) {
             Some(_) => Ok(WrappedKey::from_bytes(given.into_bytes())),
             None => {
-                let reason = self.key.new_key("does not wrap as Vault's transit keys do");
-                Err(Failure::Unusable { reason }.of(&self.name))
+                let reason = self.access.key.new_key("does not wrap as Vault's transit keys do");
+                Err(Failure::Unusable { reason }.of(&self.access.name))
             }
         }
     }
@@ -312,32 +248,31 @@ impl Root for VaultRoot {
         wrapped: &WrappedKey,
         binding: Binding<'_>,
     ) -> Result<KeyVersionSecret, RootError> {
-        let ciphertext =
-            ciphertext::text(wrapped.as_bytes()).ok_or_else(|| Failure::Corrupt.of(&self.name))?;
+        let ciphertext = ciphertext::text(wrapped.as_bytes())
+            .ok_or_else(|| Failure::Corrupt.of(&self.access.name))?;
         let body =
             DecryptBody { ciphertext, associated_data: &STANDARD.encode(binding.to_bytes()) };
-        let plaintext = self.decrypt(&body).await.map_err(|failure| failure.of(&self.name))?;
+        let plaintext =
+            self.decrypt(&body).await.map_err(|failure| failure.of(&self.access.name))?;
         self.opened(&plaintext)
     }
 
     async fn check(&self, domain: &str) -> Result<Vec<String>, RootError> {
-        let mut notes = self.look_at_key().await.map_err(|failure| failure.of(&self.name))?;
+        let mut notes =
+            self.look_at_key().await.map_err(|failure| failure.of(&self.access.name))?;
         prove(self, domain, &self.arena).await?;
-        notes.extend(self.look_at_token().await.map_err(|failure| failure.of(&self.name))?);
-        let (path, what) = self.auth.secret();
-        let is_kubernetes = matches!(self.auth, VaultAuth::Kubernetes { .. });
-        if !is_kubernetes && file::readable_by_all(path) {
-            let path = path.display();
-            notes.push(format!("every user of this machine may read the {what}: chmod o-r {path}"));
-        }
+        notes.extend(
+            self.access.look_at_token().await.map_err(|failure| failure.of(&self.access.name))?,
+        );
+        notes.extend(self.access.look_at_secret());
         Ok(notes)
     }
 
     fn describe(&self) -> RootDescription {
         RootDescription {
-            name: self.name.clone(),
+            name: self.access.name.clone(),
             kind: "vault",
-            place: self.place.clone(),
+            place: self.access.place.clone(),
             fingerprint: None,
             note: None,
         }
@@ -346,6 +281,6 @@ impl Root for VaultRoot {
 
 impl fmt::Debug for VaultRoot {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "VaultRoot({}: {})", self.name, self.place)
+        write!(formatter, "VaultRoot({}: {})", self.access.name, self.access.place)
     }
 }

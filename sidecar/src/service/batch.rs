@@ -3,12 +3,14 @@
 //! A batch is admitted whole: its items count against the caller's rate together. Against their keys' rates they
 //! count one by one, but in an encryption, which has one key.
 
-use super::{Error, Opened, Sealed, Service};
+use super::{Error, Opened, Recorded, Sealed, Service};
+use crate::audit::Attempt;
 use crate::clock::Now;
 use crate::envelope::{self, Context};
+use crate::keyring::SealingKey;
 use crate::limits::Amount;
 use crate::names::KeyName;
-use crate::policy::{Action, Caller, Permit};
+use crate::policy::{Action, Permit};
 use crate::secret::{OpenBuffer, SealBuffer};
 
 /// One message to seal.
@@ -47,12 +49,13 @@ impl Service {
     /// [`Error`] where it concerns the whole batch: its size, its key, or no item permitted.
     pub async fn encrypt_batch(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         key: &KeyName,
         items: Vec<Result<EncryptItem, Error>>,
-    ) -> Result<Vec<Result<Sealed, Error>>, Error> {
+    ) -> Result<Recorded<Vec<Result<Sealed, Error>>>, Error> {
         let now = self.now();
-        self.admit_batch(caller, &items, |item| item.buffer.plaintext_len(), now)?;
+        attempt.about_key(key);
+        self.admit_batch(attempt, &items, |item| item.buffer.plaintext_len(), now)?;
         let split = |item: Result<EncryptItem, Error>| match item {
             Ok(EncryptItem { buffer, context }) => (context, Ok(buffer)),
             Err(error) => (Context::default(), Err(error)),
@@ -60,30 +63,41 @@ impl Service {
         let (contexts, buffers): (Vec<_>, Vec<_>) = items.into_iter().map(split).unzip();
         let mut amount = Amount::default();
         let mut permitted = Vec::with_capacity(buffers.len());
-        for (context, buffer) in contexts.iter().zip(buffers) {
+        for (index, (context, buffer)) in contexts.iter().zip(buffers).enumerate() {
+            attempt.on_item(index);
             permitted.push(buffer.and_then(|buffer| {
-                let permit = self.permit(caller, Action::Encrypt, key, Some(context), now)?;
+                attempt.about_message(buffer.plaintext_len(), context);
+                let permit = self.permit(attempt, Action::Encrypt, key, Some(context), now)?;
                 amount.requests += 1;
                 amount.bytes += buffer.plaintext_len();
                 Ok((permit, buffer))
             }));
         }
-        let Some((permit, _)) = permitted.iter().flatten().next() else {
-            if permitted.iter().any(|item| matches!(item, Err(Error::Forbidden))) {
+        attempt.on_the_whole();
+        let sealed = match permitted.iter().flatten().next() {
+            Some((permit, _)) => {
+                self.limits.admit_key(key, amount, now.monotonic)?;
+                let (messages, bytes) = (amount.requests as u64, amount.bytes as u64);
+                let sealing = self.keyring.sealing_key(permit, messages, bytes, now).await?;
+                seal_each(attempt, &sealing, permitted)
+            }
+            None if permitted.iter().any(|item| matches!(item, Err(Error::Forbidden))) => {
                 return Err(Error::Forbidden);
             }
-            // Nothing was asked of policy yet: an empty batch, or one of broken items alone.
-            self.permit(caller, Action::Encrypt, key, None, now)?;
-            return Ok(permitted.into_iter().filter_map(Result::err).map(Err).collect());
+            None => {
+                // Nothing was asked of policy yet: an empty batch, or one of broken items alone.
+                self.permit(attempt, Action::Encrypt, key, None, now)?;
+                let broken = permitted.into_iter().filter_map(Result::err).enumerate();
+                let note = |(index, error)| {
+                    attempt.on_item(index);
+                    let came_to = Err(error);
+                    note_outcome(attempt, &came_to);
+                    came_to
+                };
+                broken.map(note).collect()
+            }
         };
-        self.limits.admit_key(key, amount, now.monotonic)?;
-        let (messages, bytes) = (amount.requests as u64, amount.bytes as u64);
-        let sealing = self.keyring.sealing_key(permit, messages, bytes, now).await?;
-        let seal = |(permit, buffer): (Permit<'_>, SealBuffer)| {
-            let (data_key, context) = sealing.for_message(&permit)?;
-            Ok(Sealed::by(&sealing, envelope::seal(data_key, context, buffer)?))
-        };
-        Ok(permitted.into_iter().map(|item| item.and_then(seal)).collect())
+        Ok(Recorded::new(sealed, attempt.succeed().await?))
     }
 
     /// Opens every item.
@@ -92,21 +106,25 @@ impl Service {
     /// [`Error`] where it concerns the whole batch.
     pub async fn decrypt_batch(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         items: Vec<Result<DecryptItem, Error>>,
-    ) -> Result<Vec<Result<Opened, Error>>, Error> {
+    ) -> Result<Recorded<Vec<Result<Opened, Error>>>, Error> {
         let now = self.now();
-        self.admit_batch(caller, &items, |item| item.buffer.as_bytes().len(), now)?;
+        self.admit_batch(attempt, &items, |item| item.buffer.as_bytes().len(), now)?;
         let mut opened = Vec::with_capacity(items.len());
-        for item in items {
-            opened.push(match item {
-                Ok(item) => {
-                    self.open(caller, Action::Decrypt, &item.context, item.buffer, now).await
+        for (index, item) in items.into_iter().enumerate() {
+            attempt.on_item(index);
+            let came_to = match item {
+                Ok(DecryptItem { buffer, context }) => {
+                    attempt.about_message(buffer.as_bytes().len(), &context);
+                    self.open(attempt, Action::Decrypt, &context, buffer, now).await
                 }
                 Err(error) => Err(error),
-            });
+            };
+            note_outcome(attempt, &came_to);
+            opened.push(came_to);
         }
-        Ok(opened)
+        Ok(Recorded::new(opened, attempt.succeed().await?))
     }
 
     /// Rewraps every item.
@@ -115,34 +133,64 @@ impl Service {
     /// [`Error`] where it concerns the whole batch.
     pub async fn rewrap_batch(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         items: Vec<Result<RewrapItem, Error>>,
-    ) -> Result<Vec<Result<Sealed, Error>>, Error> {
+    ) -> Result<Recorded<Vec<Result<Sealed, Error>>>, Error> {
         let now = self.now();
-        self.admit_batch(caller, &items, |item| item.buffer.as_bytes().len(), now)?;
+        self.admit_batch(attempt, &items, |item| item.buffer.as_bytes().len(), now)?;
         let mut sealed = Vec::with_capacity(items.len());
-        for item in items {
-            sealed.push(match item {
+        for (index, item) in items.into_iter().enumerate() {
+            attempt.on_item(index);
+            let came_to = match item {
                 Ok(RewrapItem { buffer, context, new_context }) => {
-                    self.reseal(caller, &context, new_context.as_ref(), buffer, now).await
+                    attempt.about_message(buffer.as_bytes().len(), &context);
+                    self.reseal(attempt, &context, new_context.as_ref(), buffer, now).await
                 }
                 Err(error) => Err(error),
-            });
+            };
+            note_outcome(attempt, &came_to);
+            sealed.push(came_to);
         }
-        Ok(sealed)
+        Ok(Recorded::new(sealed, attempt.succeed().await?))
     }
 
     fn admit_batch<T>(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         items: &[Result<T, Error>],
         bytes_of: impl Fn(&T) -> usize,
         now: Now,
     ) -> Result<(), Error> {
         self.limits.check_batch(items.len())?;
         let bytes = items.iter().flatten().map(bytes_of).sum();
+        attempt.about_bytes(bytes);
         // One of them was counted at the door.
         let amount = Amount { requests: items.len().saturating_sub(1), bytes };
-        Ok(self.limits.admit(caller.name(), amount, now.monotonic)?)
+        Ok(self.limits.admit(attempt.caller().name(), amount, now.monotonic)?)
     }
+}
+
+/// Seals what was permitted, each item with its own permit.
+fn seal_each(
+    attempt: &mut Attempt,
+    sealing: &SealingKey,
+    permitted: Vec<Result<(Permit<'_>, SealBuffer), Error>>,
+) -> Vec<Result<Sealed, Error>> {
+    let seal = |(permit, buffer): (Permit<'_>, SealBuffer)| {
+        let (data_key, context) = sealing.for_message(&permit)?;
+        Ok(Sealed::by(sealing, envelope::seal(data_key, context, buffer)?))
+    };
+    let mut sealed = Vec::with_capacity(permitted.len());
+    for (index, item) in permitted.into_iter().enumerate() {
+        attempt.on_item(index);
+        let came_to = item.and_then(seal).inspect(|sealed| sealed.note(attempt));
+        note_outcome(attempt, &came_to);
+        sealed.push(came_to);
+    }
+    sealed
+}
+
+/// Has the attempt know what the item that is spoken of came to.
+fn note_outcome<T>(attempt: &mut Attempt, came_to: &Result<T, Error>) {
+    attempt.item_came_to(came_to.as_ref().err().map(|error| error.code().as_str()));
 }

@@ -1,11 +1,12 @@
 //! Decrypts one message.
 
-use super::{Error, Service};
+use super::{Error, Recorded, Service};
+use crate::audit::Attempt;
 use crate::clock::Now;
 use crate::envelope::{self, Context, Header};
 use crate::limits::Amount;
 use crate::names::{KeyName, KeyVersion};
-use crate::policy::{Action, Caller};
+use crate::policy::Action;
 use crate::secret::{OpenBuffer, Plaintext};
 
 /// An opened message and the key version that opened it.
@@ -28,28 +29,31 @@ impl Service {
     /// [`Error`]; the buffer is wiped.
     pub async fn decrypt(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         context: &Context,
         buffer: OpenBuffer,
-    ) -> Result<Opened, Error> {
+    ) -> Result<Recorded<Opened>, Error> {
         let (bytes, now) = (buffer.as_bytes().len(), self.now());
-        self.limits.admit(caller.name(), Amount::bytes(bytes), now.monotonic)?;
-        self.open(caller, Action::Decrypt, context, buffer, now).await
+        attempt.about_message(bytes, context);
+        self.limits.admit(attempt.caller().name(), Amount::bytes(bytes), now.monotonic)?;
+        let opened = self.open(attempt, Action::Decrypt, context, buffer, now).await?;
+        Ok(Recorded::new(opened, attempt.succeed().await?))
     }
 
     /// Opens an admitted message for `action`.
     pub(super) async fn open(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         action: Action,
         context: &Context,
         buffer: OpenBuffer,
         now: Now,
     ) -> Result<Opened, Error> {
         let header = Header::parse(buffer.as_bytes())?;
+        attempt.about_ciphertext(buffer.as_bytes());
         let amount = Amount::one(buffer.as_bytes().len());
         let (opening, permit) =
-            self.opening_key(caller, action, context, &header, amount, now).await?;
+            self.opening_key(attempt, action, context, &header, amount, now).await?;
         let (data_key, context) = opening.for_message(&permit)?;
         let plaintext = envelope::open(data_key, context, &header, buffer)?;
         Ok(Opened {

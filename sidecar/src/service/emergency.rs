@@ -1,45 +1,58 @@
 //! Breaking the glass, for oneself: begin, list, end.
 
-use super::{Error, Service};
-use crate::emergency::Emergency;
-use crate::policy::{Action, Caller, Resource};
+use super::{Error, Recorded, Service};
+use crate::audit::Attempt;
+use crate::emergency::{self, Emergency};
+use crate::policy::{Action, Resource};
 
 impl Service {
     /// Breaks the glass for the caller. While that lasts, policy takes it into account in everything that they ask for.
     ///
     /// # Errors
     /// [`Error`]; nothing has begun.
-    pub fn begin_emergency(
+    pub async fn begin_emergency(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         reason: &str,
         minutes: u32,
-    ) -> Result<Emergency, Error> {
+    ) -> Result<Recorded<Emergency>, Error> {
         let now = self.now();
-        let permit = self.permit_server(caller, Action::BreakGlass, now)?;
-        Ok(self.emergencies.begin(&permit, reason, minutes, now)?)
+        let permit = self.permit_server(attempt, Action::BreakGlass, now)?;
+        let reason = emergency::check_reason(reason)?;
+        attempt.detail("reason", reason);
+        attempt.detail("minutes", minutes);
+        attempt.begin().await?;
+        let begun = self.emergencies.begin(&permit, reason, minutes, now)?;
+        attempt.detail("until", begun.until.to_string());
+        Ok(Recorded::new(begun, attempt.succeed().await?))
     }
 
     /// Ends the caller's own. That needs no permission: it takes rights away, and nobody else's.
     ///
     /// # Errors
     /// [`Error`]: there is none, or the caller's rate is used up.
-    pub fn end_emergency(&self, caller: &Caller) -> Result<Emergency, Error> {
-        Ok(self.emergencies.end(caller.name(), self.now())?)
+    pub async fn end_emergency(&self, attempt: &mut Attempt) -> Result<Recorded<Emergency>, Error> {
+        let ended = self.emergencies.end(attempt.caller().name(), self.now())?;
+        attempt.detail("reason", ended.reason.clone());
+        Ok(Recorded::new(ended, attempt.succeed().await?))
     }
 
     /// The caller's own, and everybody's for who may read the status.
     ///
     /// # Errors
     /// [`Error::RateLimited`].
-    pub fn list_emergencies(&self, caller: &Caller) -> Result<Vec<Emergency>, Error> {
+    pub async fn list_emergencies(
+        &self,
+        attempt: &mut Attempt,
+    ) -> Result<Recorded<Vec<Emergency>>, Error> {
         let now = self.now();
+        let caller = attempt.caller();
         let mut emergencies = self.emergencies.list(now);
         let all = self.decide(caller, Action::ReadStatus, Resource::Server, None, false, now);
         if all.is_err() {
             emergencies.retain(|emergency| emergency.caller == *caller.name());
         }
-        Ok(emergencies)
+        Ok(Recorded::new(emergencies, attempt.succeed().await?))
     }
 }
 

@@ -1,8 +1,12 @@
 //! Operations on keys: make, show, list, rotate, set states, destroy, approve.
+//!
+//! A change has two entries in the audit log: one before it begins, so that none is made that nobody knows of, and one
+//! that says what came of it.
 
 use std::sync::Arc;
 
-use super::{Error, Service};
+use super::{Error, Recorded, Service};
+use crate::audit::{Attempt, LogStatus};
 use crate::clock::Now;
 use crate::keyring::{KeyringError, KeyringStatus, NewKey};
 use crate::names::{KeyName, KeyVersion};
@@ -18,6 +22,8 @@ pub struct Status {
     pub policies: Arc<Policies>,
     /// Callers who have broken the glass.
     pub emergencies: usize,
+    /// The audit log.
+    pub audit: LogStatus,
     /// The keyring and what is below it.
     pub keyring: KeyringStatus,
     /// Whether the store answers and can be written.
@@ -40,41 +46,60 @@ impl Service {
     /// [`Error`]; no key was made.
     pub async fn create_key(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         name: &KeyName,
         new: NewKey,
-    ) -> Result<KeyRecord, Error> {
-        let (permit, now) = self.admit_key_action(caller, Action::CreateKey, name)?;
-        Ok(self.keyring.create(&permit, new, now).await?)
+    ) -> Result<Recorded<KeyRecord>, Error> {
+        let (permit, now) = self.begin_change(attempt, Action::CreateKey, name).await?;
+        let key = self.keyring.create(&permit, new, now).await?;
+        attempt.about_version(key.primary);
+        Ok(Recorded::new(key, attempt.succeed().await?))
     }
 
     /// Shows a key.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn show_key(&self, caller: &Caller, name: &KeyName) -> Result<KeyRecord, Error> {
-        let (permit, now) = self.admit_key_action(caller, Action::ReadKey, name)?;
-        Ok(self.keyring.show(&permit, now).await?)
+    pub async fn show_key(
+        &self,
+        attempt: &mut Attempt,
+        name: &KeyName,
+    ) -> Result<Recorded<KeyRecord>, Error> {
+        let now = self.now();
+        // Not held to the key's rate: whoever uses it up must not keep an operator from looking, nor from a change.
+        let permit = self.permit(attempt, Action::ReadKey, name, None, now)?;
+        let key = self.keyring.show(&permit, now).await?;
+        Ok(Recorded::new(key, attempt.succeed().await?))
     }
 
     /// The keys that the caller may read, by name.
     ///
     /// # Errors
     /// [`Error`]. A caller who may read no key gets an empty list.
-    pub async fn list_keys(&self, caller: &Caller) -> Result<Vec<KeyRecord>, Error> {
+    pub async fn list_keys(
+        &self,
+        attempt: &mut Attempt,
+    ) -> Result<Recorded<Vec<KeyRecord>>, Error> {
         let now = self.now();
         let mut keys = self.keyring.list().await?;
-        keys.retain(|key| self.may(caller, Action::ReadKey, &key.name, false, now));
-        Ok(keys)
+        keys.retain(|key| self.may(attempt.caller(), Action::ReadKey, &key.name, false, now));
+        attempt.detail("keys", keys.len());
+        Ok(Recorded::new(keys, attempt.succeed().await?))
     }
 
     /// Makes a new version and makes it primary.
     ///
     /// # Errors
     /// [`Error`]; no version was made.
-    pub async fn rotate(&self, caller: &Caller, name: &KeyName) -> Result<KeyRecord, Error> {
-        let (permit, now) = self.admit_key_action(caller, Action::Rotate, name)?;
-        Ok(self.keyring.rotate(&permit, now).await?)
+    pub async fn rotate(
+        &self,
+        attempt: &mut Attempt,
+        name: &KeyName,
+    ) -> Result<Recorded<KeyRecord>, Error> {
+        let (permit, now) = self.begin_change(attempt, Action::Rotate, name).await?;
+        let key = self.keyring.rotate(&permit, now).await?;
+        attempt.about_version(key.primary);
+        Ok(Recorded::new(key, attempt.succeed().await?))
     }
 
     /// Sets the state of a version.
@@ -83,18 +108,21 @@ impl Service {
     /// [`Error`]; nothing has changed.
     pub async fn set_state(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         name: &KeyName,
         version: KeyVersion,
         state: VersionState,
-    ) -> Result<KeyRecord, Error> {
-        let (permit, now) = self.admit_key_action(caller, Action::SetState, name)?;
+    ) -> Result<Recorded<KeyRecord>, Error> {
+        attempt.about_version(version);
+        attempt.detail("state", state.as_str());
+        let (permit, now) = self.begin_change(attempt, Action::SetState, name).await?;
         if state == VersionState::Destroyed {
             return Err(Error::Invalid(
                 "a version is destroyed by its own request, not by a state",
             ));
         }
-        Ok(self.keyring.set_state(&permit, version, state, now).await?)
+        let key = self.keyring.set_state(&permit, version, state, now).await?;
+        Ok(Recorded::new(key, attempt.succeed().await?))
     }
 
     /// Orders the destruction of a version where policy permits that to one person, and has it wait for another where
@@ -104,27 +132,36 @@ impl Service {
     /// [`Error`]; nothing has changed.
     pub async fn destroy(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         name: &KeyName,
         version: KeyVersion,
         confirm: &str,
-    ) -> Result<Destruction, Error> {
+    ) -> Result<Recorded<Destruction>, Error> {
         let now = self.now();
-        let alone = self.decide(caller, Action::Destroy, Resource::Key(name), None, false, now);
+        attempt.about_version(version);
+        let (caller, resource) = (attempt.caller(), Resource::Key(name));
+        let alone = self.decide(caller, Action::Destroy, resource, None, false, now);
         let permit = match alone {
-            Ok(_) => self.write_down(caller, Action::Destroy, Some(name), alone)?,
-            Err(_) => self.permit_if_approved(caller, Action::Destroy, name, now)?,
+            Ok(_) => {
+                attempt.about_key(name);
+                self.note(attempt, Action::Destroy, Some(name), alone)?
+            }
+            Err(_) => self.permit_if_approved(attempt, Action::Destroy, name, now)?,
         };
         if confirm != format!("{name}/{version}") {
             return Err(Error::Invalid(
                 "`confirm` must be NAME/N, the key and version that the path names",
             ));
         }
-        if permit.needs_approval() {
+        attempt.begin().await?;
+        let destruction = if permit.needs_approval() {
             let waits = self.keyring.request_destruction(&permit, version, now).await?;
-            return Ok(Destruction::Waits(waits));
-        }
-        Ok(Destruction::Ordered(self.keyring.destroy(&permit, version, now).await?))
+            attempt.detail("approval", waits.id.clone());
+            Destruction::Waits(waits)
+        } else {
+            Destruction::Ordered(self.keyring.destroy(&permit, version, now).await?)
+        };
+        Ok(Recorded::new(destruction, attempt.succeed().await?))
     }
 
     /// Takes the destruction of a version back, or the request for it that waits. Who could ask for it, or approve it, can:
@@ -134,64 +171,89 @@ impl Service {
     /// [`Error`]; nothing has changed.
     pub async fn cancel_destruction(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         name: &KeyName,
         version: KeyVersion,
-    ) -> Result<KeyRecord, Error> {
+    ) -> Result<Recorded<KeyRecord>, Error> {
         let now = self.now();
-        let permit = self.permit_if_approved(caller, Action::Destroy, name, now)?;
-        Ok(self.keyring.cancel_destruction(&permit, version, now).await?)
+        attempt.about_version(version);
+        let permit = self.permit_if_approved(attempt, Action::Destroy, name, now)?;
+        attempt.begin().await?;
+        let key = self.keyring.cancel_destruction(&permit, version, now).await?;
+        Ok(Recorded::new(key, attempt.succeed().await?))
     }
 
     /// The destructions that wait for a second person and that the caller could approve.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn list_approvals(&self, caller: &Caller) -> Result<Vec<(Approval, KeyName)>, Error> {
-        let now = self.now();
-        let mut waiting = self.keyring.approvals(now).await?;
-        waiting.retain(|(_, name)| self.may(caller, Action::Destroy, name, true, now));
-        Ok(waiting)
+    pub async fn list_approvals(
+        &self,
+        attempt: &mut Attempt,
+    ) -> Result<Recorded<Vec<(Approval, KeyName)>>, Error> {
+        let waiting = self.approvals_for(attempt.caller()).await?;
+        attempt.detail("approvals", waiting.len());
+        Ok(Recorded::new(waiting, attempt.succeed().await?))
     }
 
     /// Approves a destruction that somebody else asked for.
     ///
     /// # Errors
     /// [`Error`]; one that the caller may not see is answered as one that is not there.
-    pub async fn approve(&self, caller: &Caller, id: &str) -> Result<KeyRecord, Error> {
-        let waiting = self.list_approvals(caller).await?;
+    pub async fn approve(
+        &self,
+        attempt: &mut Attempt,
+        id: &str,
+    ) -> Result<Recorded<KeyRecord>, Error> {
+        let waiting = self.approvals_for(attempt.caller()).await?;
         let waits = waiting.iter().find(|(approval, _)| approval.id == id);
-        let (_, name) = waits.ok_or(KeyringError::NoSuchApproval)?;
+        let (approval, name) = waits.ok_or(KeyringError::NoSuchApproval)?;
+        attempt.about_version(approval.key.version);
+        attempt.detail("approval", approval.id.clone());
+        attempt.detail("requested_by", approval.requested_by.as_str());
         let now = self.now();
-        let permit = self.permit_if_approved(caller, Action::Destroy, name, now)?;
-        Ok(self.keyring.approve(&permit, id, now).await?)
+        let permit = self.permit_if_approved(attempt, Action::Destroy, name, now)?;
+        attempt.begin().await?;
+        let key = self.keyring.approve(&permit, id, now).await?;
+        Ok(Recorded::new(key, attempt.succeed().await?))
     }
 
     /// The sidecar as it is now.
     ///
     /// # Errors
     /// [`Error::Forbidden`], [`Error::RateLimited`].
-    pub async fn status(&self, caller: &Caller) -> Result<Status, Error> {
+    pub async fn status(&self, attempt: &mut Attempt) -> Result<Recorded<Status>, Error> {
         let now = self.now();
-        self.permit_server(caller, Action::ReadStatus, now)?;
+        self.permit_server(attempt, Action::ReadStatus, now)?;
         let store = self.keyring.check_store().await;
-        Ok(Status {
+        let status = Status {
             now,
             policies: self.policies(),
             emergencies: self.emergencies.counts(now).active,
+            audit: self.audit.log().status(),
             keyring: self.keyring.status(now),
             store,
-        })
+        };
+        Ok(Recorded::new(status, attempt.succeed().await?))
     }
 
-    fn admit_key_action(
+    async fn approvals_for(&self, caller: &Caller) -> Result<Vec<(Approval, KeyName)>, Error> {
+        let now = self.now();
+        let mut waiting = self.keyring.approvals(now).await?;
+        waiting.retain(|(_, name)| self.may(caller, Action::Destroy, name, true, now));
+        Ok(waiting)
+    }
+
+    /// Permits a change of a key, and has the audit log know that it begins.
+    async fn begin_change(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         action: Action,
         name: &KeyName,
     ) -> Result<(Permit<'static>, Now), Error> {
         let now = self.now();
-        // Not held to the key's rate: whoever uses it up must not keep an operator from disabling it.
-        Ok((self.permit(caller, action, name, None, now)?, now))
+        let permit = self.permit(attempt, action, name, None, now)?;
+        attempt.begin().await?;
+        Ok((permit, now))
     }
 }

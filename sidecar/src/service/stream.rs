@@ -1,11 +1,13 @@
 //! Messages of any length, segment by segment, in constant memory.
 //!
-//! Each `begin_*` does all that can fail before the first byte of an answer: limits, policy, the key, and for an
-//! opening the commitment. After that a failure can only break the answer off.
+//! Each `begin_*` does all that can fail before the first byte of an answer: limits, policy, the key, for an opening
+//! the commitment, and an entry in the audit log that it begins. After that a failure can only break the answer off.
+//! Whoever answers has the attempt, and has it end before the last bytes leave.
 
 use std::sync::Arc;
 
-use super::{Error, Service};
+use super::{Error, Recorded, Service};
+use crate::audit::Attempt;
 use crate::clock::Clock;
 use crate::envelope::{
     Context, HEADER_BYTES, Header, LastSegment, SealSegment, SegmentOpener, SegmentSealer,
@@ -13,7 +15,7 @@ use crate::envelope::{
 use crate::keyring::{Keyring, OpeningKey, SealingKey};
 use crate::limits::{Amount, Pace};
 use crate::names::KeyName;
-use crate::policy::{Action, Caller};
+use crate::policy::Action;
 use crate::secret::{OpenBuffer, Plaintext};
 
 /// A message that is being sealed.
@@ -50,11 +52,13 @@ impl Service {
     /// [`Error`]; nothing was sealed.
     pub async fn begin_encrypt(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         key: &KeyName,
         context: &Context,
-    ) -> Result<SealingStream, Error> {
-        self.begin_sealing(caller, Action::Encrypt, key, context).await
+    ) -> Result<Recorded<SealingStream>, Error> {
+        attempt.about_message(0, context);
+        let stream = self.begin_sealing(attempt, Action::Encrypt, key, context).await?;
+        Ok(Recorded::new(stream, attempt.begin().await?))
     }
 
     /// Begins to open the segmented message that `header` heads.
@@ -63,11 +67,13 @@ impl Service {
     /// [`Error`]: also when the header's commitment does not fit the key and context.
     pub async fn begin_decrypt(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         context: &Context,
         header: &Header,
-    ) -> Result<OpeningStream, Error> {
-        self.begin_opening(caller, Action::Decrypt, context, header).await
+    ) -> Result<Recorded<OpeningStream>, Error> {
+        attempt.about_message(0, context);
+        let stream = self.begin_opening(attempt, Action::Decrypt, context, header).await?;
+        Ok(Recorded::new(stream, attempt.begin().await?))
     }
 
     /// Begins to move the segmented message that `header` heads.
@@ -76,51 +82,60 @@ impl Service {
     /// [`Error`], as both of the above.
     pub async fn begin_rewrap(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         context: &Context,
         new_context: Option<&Context>,
         header: &Header,
-    ) -> Result<RewrappingStream, Error> {
-        let opening = self.begin_opening(caller, Action::Rewrap, context, header).await?;
+    ) -> Result<Recorded<RewrappingStream>, Error> {
+        attempt.about_message(0, context);
+        if let Some(new_context) = new_context {
+            attempt.about_new_context(new_context);
+        }
+        let opening = self.begin_opening(attempt, Action::Rewrap, context, header).await?;
+        attempt.was_rewrapped();
         let context = new_context.unwrap_or(context);
         let sealing =
-            self.begin_sealing(caller, Action::Rewrap, opening.key.name(), context).await?;
-        Ok(RewrappingStream { opening, sealing })
+            self.begin_sealing(attempt, Action::Rewrap, opening.key.name(), context).await?;
+        let stream = RewrappingStream { opening, sealing };
+        Ok(Recorded::new(stream, attempt.begin().await?))
     }
 
     async fn begin_sealing(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         action: Action,
         key: &KeyName,
         context: &Context,
     ) -> Result<SealingStream, Error> {
         let now = self.now();
-        let permit = self.permit(caller, action, key, Some(context), now)?;
+        let permit = self.permit(attempt, action, key, Some(context), now)?;
         if action == Action::Encrypt {
             // What is moved has been counted when it was opened.
             self.limits.admit_key(key, Amount::one(0), now.monotonic)?;
         }
-        let pace = self.limits.pace(caller.name(), key);
+        let pace = self.limits.pace(attempt.caller().name(), key);
         let key = self.keyring.sealing_key(&permit, 1, 0, now).await?;
         let (data_key, context) = key.for_message(&permit)?;
         let sealer = SegmentSealer::new(data_key, context)?;
+        attempt.about_version(key.version());
+        attempt.about_ciphertext(sealer.header());
         let (keyring, clock) = (self.keyring.clone(), Arc::clone(&self.clock));
         Ok(SealingStream { key, sealer, pace, keyring, clock })
     }
 
     async fn begin_opening(
         &self,
-        caller: &Caller,
+        attempt: &mut Attempt,
         action: Action,
         context: &Context,
         header: &Header,
     ) -> Result<OpeningStream, Error> {
+        attempt.about_ciphertext(header.as_bytes());
         let (amount, now) = (Amount::one(0), self.now());
-        let (key, permit) = self.opening_key(caller, action, context, header, amount, now).await?;
+        let (key, permit) = self.opening_key(attempt, action, context, header, amount, now).await?;
         let (data_key, context) = key.for_message(&permit)?;
         let opener = SegmentOpener::new(data_key, context, header)?;
-        let pace = self.limits.pace(caller.name(), key.name());
+        let pace = self.limits.pace(attempt.caller().name(), key.name());
         let (keyring, clock) = (self.keyring.clone(), Arc::clone(&self.clock));
         Ok(OpeningStream { key, opener, pace, keyring, clock })
     }

@@ -105,6 +105,32 @@ async fn a_policy_that_is_taken_away_ends_the_key_and_given_back_brings_it_back(
 }
 
 #[tokio::test]
+async fn the_check_fails_if_the_authority_does_not_sign() {
+    let server = VaultServer::shared().unwrap();
+    let key = key(server);
+    let audit_key = server.name("suite-audit");
+    let builder = SidecarBuilder::new();
+    let auth = token_auth(server, builder.folder(), &key);
+    let auth = format!("audit_key = \"{audit_key}\"\n{auth}");
+    let root = format!("{PATIENCE}{}", vault("vault", &key, server.address(), &auth));
+    let builder = builder.root(&root);
+    builder.write();
+    let (status, text) = builder.run_serve(&["--check"]);
+    assert_eq!(status.code(), Some(78), "{text}");
+    server.make_key(&audit_key, &json!({ "type": "ecdsa-p256" })).unwrap();
+    let rules = format!(
+        "path \"transit/encrypt/{key}\" {{ capabilities = [\"update\"] }}\n\
+         path \"transit/decrypt/{key}\" {{ capabilities = [\"update\"] }}\n\
+         path \"transit/keys/{key}\" {{ capabilities = [\"read\"] }}\n\
+         path \"transit/sign/{audit_key}\" {{ capabilities = [\"update\"] }}\n\
+         path \"transit/keys/{audit_key}\" {{ capabilities = [\"read\"] }}"
+    );
+    server.make_policy(&key, &rules).unwrap();
+    let (status, text) = builder.run_serve(&["--check"]);
+    assert!(status.success(), "{text}");
+}
+
+#[tokio::test]
 async fn a_vault_that_is_sealed_is_served_through_and_said_at_a_cold_start() {
     let server = VaultServer::start(VaultTls::Server).unwrap();
     let key = key(&server);

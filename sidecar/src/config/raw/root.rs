@@ -68,6 +68,7 @@ struct RawAwsKms {
     fips: bool,
     #[serde(default)]
     dual_stack: bool,
+    audit_key: Option<String>,
 }
 
 fn default_aws_kms_name() -> String {
@@ -84,6 +85,7 @@ struct RawVault {
     #[serde(default = "default_mount")]
     mount: String,
     key: String,
+    audit_key: Option<String>,
     token_file: Option<PathBuf>,
     approle: Option<RawAppRole>,
     kubernetes: Option<RawKubernetes>,
@@ -239,6 +241,7 @@ impl RawAwsKms {
             endpoint: self.endpoint,
             fips: self.fips,
             dual_stack: self.dual_stack,
+            audit_key: self.audit_key.map(|key| not_empty(at("audit_key"), key)).transpose()?,
         })
     }
 }
@@ -277,6 +280,7 @@ impl RawVault {
             namespace: self.namespace,
             mount: not_empty(at("mount"), mount)?,
             key: not_empty(at("key"), self.key)?,
+            audit_key: self.audit_key.map(|key| not_empty(at("audit_key"), key)).transpose()?,
             auth,
             ca_file: self.ca_file,
             client_identity,

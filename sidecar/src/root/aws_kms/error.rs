@@ -11,10 +11,12 @@ pub enum AwsKmsRootError {
     NoRegion,
     /// The key is an ARN, and not one of a KMS key or alias.
     #[error(
-        "root.aws_kms.key is {key}, which is not the ARN of a KMS key: write arn:aws:kms:REGION:ACCOUNT:key/ID, or arn:aws:kms:REGION:ACCOUNT:alias/NAME"
+        "{setting} is {key}, which is not the ARN of a KMS key: write arn:aws:kms:REGION:ACCOUNT:key/ID, or arn:aws:kms:REGION:ACCOUNT:alias/NAME"
     )]
     Arn {
-        /// The setting.
+        /// Its name.
+        setting: &'static str,
+        /// What it says.
         key: String,
     },
     /// KMS takes the ARN of a key in the region of that key alone.
@@ -23,6 +25,16 @@ pub enum AwsKmsRootError {
     )]
     RegionOfTheKey {
         /// The setting.
+        region: String,
+        /// What the ARN says.
+        of_the_key: String,
+    },
+    /// The key that signs is asked for where the root key is.
+    #[error(
+        "root.aws_kms.audit_key is the ARN of a key in {of_the_key}, and the root key is in {region}: make one there"
+    )]
+    RegionOfTheAuditKey {
+        /// Of the root key.
         region: String,
         /// What the ARN says.
         of_the_key: String,

@@ -14,12 +14,13 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 
+use super::RootError;
+use super::access::Access;
 use super::redact::redacted;
 use super::transport::PlainHttp;
-use super::{AwsKmsRoot, RootError};
 use meaning::Meaning;
 
-impl AwsKmsRoot {
+impl Access {
     /// Why a call gave nothing.
     pub(super) fn refused<E>(&self, error: &SdkError<E>) -> RootError
     where
@@ -69,7 +70,8 @@ impl AwsKmsRoot {
             Meaning::Denied => RootError::Denied {
                 root,
                 reason: format!(
-                    "{place}: {said}; allow kms:Encrypt and kms:Decrypt on this key to this role, in the role's policy and the key's, and in that of the VPC endpoint if there is one"
+                    "{place}: {said}; allow {} on this key to this role, in the role's policy and the key's, and in that of the VPC endpoint if there is one",
+                    place.purpose().rights()
                 ),
             },
             Meaning::NotKnown => RootError::Denied {
@@ -87,14 +89,17 @@ impl AwsKmsRoot {
             Meaning::NotFound => RootError::KeyGone {
                 root,
                 reason: format!(
-                    "{place}: {said}; if the key is in another region than {}, set root.aws_kms.region, or root.aws_kms.key to the key's ARN",
-                    self.place.region()
+                    "{place}: {said}; if the key is in another region than {}, set root.aws_kms.region, or {} to the key's ARN",
+                    place.region(),
+                    place.purpose().setting()
                 ),
             },
             Meaning::Unusable => RootError::Unusable {
                 root,
                 reason: format!(
-                    "{place}: {said}; it takes a KMS key of the spec SYMMETRIC_DEFAULT for ENCRYPT_DECRYPT: look at root.aws_kms.key and the endpoint"
+                    "{place}: {said}; it takes a KMS key {}: look at {} and the endpoint",
+                    place.purpose().wanted(),
+                    place.purpose().setting()
                 ),
             },
             Meaning::Corrupt => self.corrupt(),

@@ -3,25 +3,27 @@
 use aws_sdk_kms::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyState, KeyUsageType};
 
-use super::{AwsKmsRoot, RootError};
+use super::access::Access;
+use super::place::Purpose;
+use super::{RootError, authority};
 
-impl AwsKmsRoot {
+impl Access {
     /// What an operator should know of a key that works, a sentence each. Not to be allowed to look is no error.
     ///
     /// # Errors
-    /// [`RootError::Unusable`] if the key is not one for encryption.
+    /// [`RootError::Unusable`] if the key is not one for its purpose.
     pub(super) async fn look_at_the_key(&self) -> Result<Vec<String>, RootError> {
         let place = &self.place;
         let call = self.client.describe_key().key_id(place.key());
         let mut notes = Vec::new();
-        if place.is_alias() {
+        if place.is_alias() && place.purpose() == Purpose::Wraps {
             notes.push(format!(
                 "{place} is an alias: what is wrapped does not unwrap any more once it points at another key, so let root.aws_kms.key be the key's ARN"
             ));
         }
         match Box::pin(call.send()).await.map(|answer| answer.key_metadata) {
             Ok(Some(key)) => {
-                self.must_encrypt(&key)?;
+                self.must_fit(&key)?;
                 notes.extend(notes_of(&key));
             }
             Ok(None) => {}
@@ -35,21 +37,39 @@ impl AwsKmsRoot {
         Ok(notes)
     }
 
-    fn must_encrypt(&self, key: &KeyMetadata) -> Result<(), RootError> {
-        let symmetric = key.key_spec().is_none_or(|spec| *spec == KeySpec::SymmetricDefault);
-        let encrypts = key.key_usage().is_none_or(|usage| *usage == KeyUsageType::EncryptDecrypt);
-        if symmetric && encrypts {
-            return Ok(());
+    fn must_fit(&self, key: &KeyMetadata) -> Result<(), RootError> {
+        let fits = match self.place.purpose() {
+            Purpose::Wraps => {
+                let usage = |usage: &KeyUsageType| *usage == KeyUsageType::EncryptDecrypt;
+                key.key_spec().is_none_or(|spec| *spec == KeySpec::SymmetricDefault)
+                    && key.key_usage().is_none_or(usage)
+            }
+            Purpose::Signs => authority::signs(key),
+        };
+        match fits {
+            true => Ok(()),
+            false => Err(self.unusable(key.key_spec(), key.key_usage())),
         }
-        let spec = key.key_spec().map_or("of an unknown spec", KeySpec::as_str);
-        let usage = key.key_usage().map_or("an unknown usage", KeyUsageType::as_str);
-        Err(RootError::Unusable {
+    }
+
+    /// That the key is of another kind than it has to be.
+    pub(super) fn unusable(
+        &self,
+        spec: Option<&KeySpec>,
+        usage: Option<&KeyUsageType>,
+    ) -> RootError {
+        let spec = spec.map_or("of an unknown spec", KeySpec::as_str);
+        let usage = usage.map_or("an unknown usage", KeyUsageType::as_str);
+        let purpose = self.place.purpose();
+        RootError::Unusable {
             root: self.name.clone(),
             reason: format!(
-                "{} is {spec} for {usage}: it takes a key of the spec SYMMETRIC_DEFAULT for ENCRYPT_DECRYPT, which aws kms create-key makes",
-                self.place
+                "{} is {spec} for {usage}: it takes a key {}, which {} makes",
+                self.place,
+                purpose.wanted(),
+                purpose.made_by()
             ),
-        })
+        }
     }
 }
 

@@ -1,3 +1,4 @@
+mod authority;
 mod chain;
 mod logs;
 mod lookups;
@@ -35,6 +36,7 @@ fn settings(key: &str, endpoint: &str) -> AwsKmsSettings {
         endpoint: Some(endpoint.to_owned()),
         fips: false,
         dual_stack: false,
+        audit_key: None,
     }
 }
 

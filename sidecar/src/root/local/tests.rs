@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::*;
-use crate::root::conformance::{Which, every_root_conforms};
+use crate::root::authority::{Authority, SignatureAlgorithm};
+use crate::root::conformance::{Which, every_authority_conforms, every_root_conforms};
 use crate::secret::Protection;
 
 /// The cheapest parameters that are allowed: 19 MiB and 2 iterations.
@@ -57,6 +58,38 @@ async fn a_root_with_a_passphrase_conforms() {
         Arc::new(LocalRoot::from_passphrase(&passphrase, &salt, &arena).unwrap()) as Arc<dyn Root>
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_authority_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |which| folder.path().join(format!("{which:?}.key"));
+    for which in [Which::This, Which::Another] {
+        LocalRoot::create_key_file(&path(which)).unwrap();
+    }
+    let arena = arena();
+    every_authority_conforms(SignatureAlgorithm::Ed25519, async |which| {
+        let root = LocalRoot::from_key_file(&path(which), &arena).unwrap();
+        Arc::new(root.authority().unwrap()) as Arc<dyn Authority>
+    })
+    .await;
+    assert_eq!(arena.slots_used(), 0);
+}
+
+/// Of the key file of 32 bytes 0x42, made with another implementation of HKDF and of Ed25519: no log that it certified
+/// would verify any more if this changed.
+#[tokio::test]
+async fn the_authority_of_a_root_key_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let key_file = private_file(&folder, "key", &[0x42; 32]);
+    let root = LocalRoot::from_key_file(&key_file, &arena()).unwrap();
+    let signed = root.authority().unwrap().sign(b"keypod").await.unwrap();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(signed.name, "keypod-root/local");
+    assert_eq!(hex(&signed.public_key), AUTHORITY_VECTOR.0);
+    assert_eq!(hex(&signed.signature), AUTHORITY_VECTOR.1);
+    let debug = format!("{:?}", root.authority().unwrap());
+    assert!(debug.contains("SigningSeed(32 bytes)"), "{debug}");
 }
 
 #[tokio::test]
@@ -251,3 +284,9 @@ fn one_newline_at_the_end_does_not_change_the_key() {
     assert_eq!(fingerprint("correct horse battery staple\n"), plain);
     assert_ne!(fingerprint("correct horse battery staple\n\n"), plain);
 }
+
+/// The public key, and the signature of `keypod`.
+const AUTHORITY_VECTOR: (&str, &str) = (
+    "3e296b892a7a96e395a65b2b9237802f767a01d4f34e6f1e43e683f00eb4c127",
+    "0b3f8e93fa454d1e7fd5af39f2115f3d1754e67b82e58323c5f524f7da0f569724c004a251ca969fce9af05f89cc4cb8140f28c2d690e5bb477b0da21f14560e",
+);

@@ -1,8 +1,11 @@
 use std::sync::Mutex;
 
+use ed25519_dalek::{Signer, SigningKey};
+
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
 use crate::names::{KeyId, KeyRef, KeyVersion, RootName};
+use crate::root::authority::SignatureAlgorithm;
 use crate::secret::{Arena, Protection};
 
 /// What a try of the root below is answered with.
@@ -93,7 +96,7 @@ impl World {
         for _ in 0..8 {
             assert!(self.wrap().await.is_err());
         }
-        assert!(self.root.circuit.is_open());
+        assert!(self.root.calls.circuit.is_open());
     }
 
     fn tries(&self) -> u32 {
@@ -161,7 +164,7 @@ async fn a_root_that_fails_now_and_then_stays_in_use() {
     for _ in 0..20 {
         // Once the budget for retries is used up, a call may fail; the circuit must not make that worse.
         let _ = world.wrap().await;
-        assert!(!world.root.circuit.is_open());
+        assert!(!world.root.calls.circuit.is_open());
     }
 }
 
@@ -191,4 +194,54 @@ async fn a_root_that_hangs_is_given_up_and_named() {
     let world = World::with(|_| Reply::Never, patience);
     assert!(matches!(world.wrap().await, Err(RootError::Unavailable { .. })));
     assert_eq!(world.tries(), 1, "the bound on the whole call ends it");
+}
+
+/// Fails `failures` times and then signs.
+#[derive(Debug)]
+struct ScriptedAuthority {
+    failures: u32,
+    tries: Mutex<u32>,
+}
+
+#[async_trait]
+impl Authority for ScriptedAuthority {
+    async fn sign(&self, message: &[u8]) -> Result<AuthoritySignature, RootError> {
+        let mut tries = self.tries.lock().unwrap();
+        *tries += 1;
+        let (root, reason) = (RootName::local(), "told".to_owned());
+        if *tries <= self.failures {
+            return Err(RootError::Unavailable { root, reason, retry_after: None });
+        }
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let public_key = key.verifying_key().to_bytes().to_vec();
+        let signature = key.sign(message).to_bytes().to_vec();
+        let algorithm = SignatureAlgorithm::Ed25519;
+        AuthoritySignature::verified("a", algorithm, public_key, signature, message)
+            .ok_or(RootError::WrongSignature { root })
+    }
+
+    fn describe(&self) -> AuthorityDescription {
+        let (root, place) = (RootName::local(), "here".to_owned());
+        AuthorityDescription { name: "a".to_owned(), root, kind: "scripted", place }
+    }
+}
+
+#[tokio::test]
+async fn an_authority_is_called_with_the_same_patience() {
+    let with = |failures| {
+        let inner = Arc::new(ScriptedAuthority { failures, tries: Mutex::new(0) });
+        let clock = Arc::new(ManualClock::at(SystemClock.now()));
+        (inner.clone(), RetryingAuthority::new(inner, PATIENCE, clock))
+    };
+    let (inner, authority) = with(2);
+    assert!(authority.sign(b"m").await.unwrap().verifies(b"m"));
+    assert_eq!(*inner.tries.lock().unwrap(), 3);
+    assert_eq!(authority.describe(), inner.describe());
+    let (_, authority) = with(2);
+    assert_eq!(authority.check().await.unwrap(), Vec::<String>::new());
+    let (_, authority) = with(u32::MAX);
+    for _ in 0..8 {
+        assert!(authority.sign(b"m").await.unwrap_err().may_pass());
+    }
+    assert!(authority.calls.circuit.is_open());
 }

@@ -114,23 +114,40 @@ pub(super) fn judge(status: u16, said: Option<String>, retry_after: Option<Durat
     }
 }
 
+/// What a key is for: each takes other keys, and other rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It wraps key versions.
+    Wraps,
+    /// It signs the certificates of audit logs.
+    Signs,
+}
+
 /// Where the key is: for what is said to an operator.
 #[derive(Clone, Debug)]
 pub(super) struct KeyPlace {
     pub(super) mount: String,
     pub(super) key: String,
+    pub(super) purpose: Purpose,
 }
 
 impl KeyPlace {
     /// What a policy has to allow.
     pub(super) fn policy(&self) -> String {
-        let Self { mount, key } = self;
-        format!("`update` on {mount}/encrypt/{key} and on {mount}/decrypt/{key}")
+        let Self { mount, key, .. } = self;
+        match self.purpose {
+            Purpose::Wraps => {
+                format!("`update` on {mount}/encrypt/{key} and on {mount}/decrypt/{key}")
+            }
+            Purpose::Signs => {
+                format!("`update` on {mount}/sign/{key} and `read` on {mount}/keys/{key}")
+            }
+        }
     }
 
-    /// What a refusal of encrypt or decrypt means. Status 403 is judged before, by who knows the token.
+    /// What a refusal of encrypt, decrypt or sign means. Status 403 is judged before, by who knows the token.
     pub(super) fn judge(&self, refusal: Refusal) -> Failure {
-        let Self { mount, key } = self;
+        let Self { mount, key, purpose } = self;
         let Refusal { status, said } = refusal;
         let any = |parts: &[&str]| parts.iter().any(|part| said.contains(part));
         if any(&["too old", "no such key version"]) {
@@ -140,16 +157,22 @@ impl KeyPlace {
             return Failure::KeyGone { reason };
         }
         if any(&["key not found", "soft deleted", "soft-deleted"]) {
+            let (write, kind) = match purpose {
+                Purpose::Wraps => ("vault write -f", ""),
+                Purpose::Signs => ("vault write", " type=ed25519"),
+            };
             let reason = format!(
-                "there is no key {key} in {mount}/ ({said}): bring it back from Vault's backup; for a new installation: vault write -f {mount}/keys/{key}"
+                "there is no key {key} in {mount}/ ({said}): bring it back from Vault's backup; for a new installation: {write} {mount}/keys/{key}{kind}"
             );
             return Failure::KeyGone { reason };
         }
         if any(&["context' for key derivation"]) {
             return Failure::Unusable { reason: self.new_key("is derived") };
         }
-        if any(&["associated_data", "not supported for key type", "unsupported key type"]) {
-            return Failure::Unusable { reason: self.new_key("takes no associated data") };
+        let of_the_kind = ["associated_data", "not supported for key type", "unsupported key type"];
+        let does_not_sign = ["does not support signing", "signing not supported"];
+        if any(&of_the_kind) || *purpose == Purpose::Signs && any(&does_not_sign) {
+            return Failure::Unusable { reason: self.new_key(self.unfit()) };
         }
         if any(&["invalid ciphertext", "message authentication failed", "version is too new"]) {
             return Failure::Corrupt;
@@ -167,10 +190,23 @@ impl KeyPlace {
 
     /// That the key `is` something it must not be, and how to get away from it.
     pub(super) fn new_key(&self, is: &str) -> String {
-        let Self { mount, key } = self;
-        format!(
-            "{key} of {mount}/ {is}: make another one (vault write {mount}/keys/NAME type=aes256-gcm96), set key to it, and run keypod root rewrap"
-        )
+        let Self { mount, key, .. } = self;
+        match self.purpose {
+            Purpose::Wraps => format!(
+                "{key} of {mount}/ {is}: make another one (vault write {mount}/keys/NAME type=aes256-gcm96), set key to it, and run keypod root rewrap"
+            ),
+            Purpose::Signs => format!(
+                "{key} of {mount}/ {is}: make another one (vault write {mount}/keys/NAME type=ed25519), and set audit_key to it"
+            ),
+        }
+    }
+
+    /// What a key of a kind that is not for this is said to be.
+    pub(super) fn unfit(&self) -> &'static str {
+        match self.purpose {
+            Purpose::Wraps => "takes no associated data",
+            Purpose::Signs => "does not sign with Ed25519, nor with ECDSA over P-256",
+        }
     }
 }
 

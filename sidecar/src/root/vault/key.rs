@@ -1,15 +1,21 @@
 //! How the transit key is set up, and whether it can be a root key.
 
+use std::collections::BTreeMap;
+
 use rustify::Endpoint;
 use rustify::enums::{RequestMethod, RequestType, ResponseType};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use vaultrs::api::transit::requests::ReadKeyRequest;
 
-use super::failure::{CallError, Failure, KeyPlace, Refusal};
+use super::failure::{CallError, Failure, KeyPlace, Purpose, Refusal};
 
 /// The kinds of transit keys that seal with associated data. The last is OpenBao's.
 const AEAD_KINDS: [&str; 4] =
     ["aes256-gcm96", "aes128-gcm96", "chacha20-poly1305", "xchacha20-poly1305"];
+
+/// Those that sign as authorities do.
+pub(super) const SIGNING_KINDS: [&str; 2] = ["ed25519", "ecdsa-p256"];
 
 /// What `GET MOUNT/keys/KEY` says. Not the type of `vaultrs`, which takes no answer about a kind that it does not know.
 #[derive(Debug, Deserialize)]
@@ -26,6 +32,20 @@ pub(super) struct KeyProperties {
     deletion_allowed: bool,
     #[serde(default)]
     imported_key: bool,
+    /// By version: of a key that signs, an object with its public key; of any other, a time.
+    #[serde(default)]
+    keys: BTreeMap<String, Value>,
+}
+
+impl KeyProperties {
+    pub(super) fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// The public key of a version, as Vault spells it.
+    pub(super) fn public_key(&self, version: &str) -> Option<&str> {
+        self.keys.get(version)?.get("public_key")?.as_str()
+    }
 }
 
 /// The answer around them.
@@ -64,9 +84,13 @@ pub(super) struct Capabilities {
 }
 
 impl KeyPlace {
-    /// Where it is asked what may be done by wrapping.
+    /// Where it is asked what may be done by wrapping, or by signing.
     pub(super) fn capabilities_body(&self) -> CapabilitiesBody {
-        CapabilitiesBody { paths: [format!("{}/encrypt/{}", self.mount, self.key)] }
+        let does = match self.purpose {
+            Purpose::Wraps => "encrypt",
+            Purpose::Signs => "sign",
+        };
+        CapabilitiesBody { paths: [format!("{}/{does}/{}", self.mount, self.key)] }
     }
 
     /// What an operator should know of a token that may do this.
@@ -75,10 +99,15 @@ impl KeyPlace {
         let too_much = ["create", "root", "sudo"];
         let more = found.capabilities.iter().any(|found| too_much.contains(&found.as_str()));
         more.then(|| {
-            format!(
-                "the token may do more than it needs: if {key} were deleted, wrapping would make another key of that name; leave {} and nothing else",
-                self.policy()
-            )
+            let policy = self.policy();
+            match self.purpose {
+                Purpose::Wraps => format!(
+                    "the token may do more than it needs: if {key} were deleted, wrapping would make another key of that name; leave {policy} and nothing else"
+                ),
+                Purpose::Signs => {
+                    format!("the token may do more than it needs to sign with {key}: {policy}")
+                }
+            }
         })
     }
 
@@ -104,21 +133,25 @@ impl KeyPlace {
     pub(super) fn judge_properties(&self, key: &KeyProperties) -> Result<Vec<String>, Failure> {
         let unusable = |is: &str| Err(Failure::Unusable { reason: self.new_key(is) });
         let exposed = |is: &str| Err(Failure::Exposed { reason: self.new_key(is) });
-        if !AEAD_KINDS.contains(&key.kind.as_str()) {
-            return unusable("is of a kind that takes no associated data");
+        let (kinds, unfit) = match self.purpose {
+            Purpose::Wraps => (&AEAD_KINDS[..], "is of a kind that takes no associated data"),
+            Purpose::Signs => (&SIGNING_KINDS[..], self.unfit()),
+        };
+        if !kinds.contains(&key.kind.as_str()) {
+            return unusable(unfit);
         }
         if key.derived {
             return unusable("is derived");
         }
         if key.exportable {
-            return exposed("is exportable, so the root key can leave Vault");
+            return exposed("is exportable, so it can leave Vault");
         }
         if key.allow_plaintext_backup {
-            return exposed("allows plaintext backups, so the root key can leave Vault");
+            return exposed("allows plaintext backups, so it can leave Vault");
         }
-        let Self { mount, key: name } = self;
+        let Self { mount, key: name, .. } = self;
         let mut notes = Vec::new();
-        if key.deletion_allowed {
+        if key.deletion_allowed && self.purpose == Purpose::Wraps {
             notes.push(format!(
                 "the key {name} may be deleted, and everything under it with it: vault write {mount}/keys/{name}/config deletion_allowed=false"
             ));

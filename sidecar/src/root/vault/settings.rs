@@ -17,6 +17,9 @@ pub struct VaultSettings {
     pub mount: String,
     /// The transit key.
     pub key: String,
+    /// Another transit key of the mount, which signs the certificates of audit logs: of the type `ed25519` or
+    /// `ecdsa-p256`. `None`: this root has no authority.
+    pub audit_key: Option<String>,
     /// How this process logs in.
     pub auth: VaultAuth,
     /// The certificates that the server's must be signed by, in PEM; `None`: the system's.

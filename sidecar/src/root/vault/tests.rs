@@ -2,6 +2,7 @@
 //! not say on demand.
 
 mod auth;
+mod authority;
 mod refusals;
 mod settings;
 mod stand_in;
@@ -57,6 +58,7 @@ fn settings(address: &str, key: &str, auth: VaultAuth) -> VaultSettings {
         namespace: None,
         mount: "transit".to_owned(),
         key: key.to_owned(),
+        audit_key: None,
         auth,
         ca_file: None,
         client_identity: None,

@@ -3,7 +3,7 @@ use std::error::Error;
 use super::*;
 use crate::root::aws_kms::redact::redacted;
 
-fn kind(error: &RootError) -> &'static str {
+pub(super) fn kind(error: &RootError) -> &'static str {
     match error {
         RootError::Unavailable { .. } => "unavailable",
         RootError::Throttled { .. } => "throttled",

@@ -19,7 +19,7 @@ async fn denied(root: &VaultRoot) -> String {
 }
 
 async fn token(root: &VaultRoot) -> String {
-    root.session.token().await.unwrap().expose_token().to_owned()
+    root.access.session.token().await.unwrap().expose_token().to_owned()
 }
 
 fn take_back(token: &str) {
@@ -164,8 +164,8 @@ async fn the_renewal_ends_with_the_root() {
     let place = Place::new();
     let root = place.open(place.approle(&json!({"token_ttl": "1h"})));
     works(&root).await;
-    let session = Arc::downgrade(&root.session);
-    let held = Arc::downgrade(&root.session.token().await.unwrap());
+    let session = Arc::downgrade(&root.access.session);
+    let held = Arc::downgrade(&root.access.session.token().await.unwrap());
     drop(root);
     until(async || session.upgrade().is_none() && held.upgrade().is_none()).await;
 }

@@ -1,0 +1,215 @@
+//! Opens the audit log and keeps it: counts that are recorded now and then, rotation, retention, and the key of its
+//! hashes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{StartError, timer};
+use crate::audit::{Audit, Ended, Hasher, Log, LogStart, OldLog, Outcome, Tag, own_entry};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::error_chain::error_chain;
+use crate::http::Api;
+use crate::keyring::Keyring;
+use crate::root::authority::Authority;
+
+// STUB until the keyring has it
+#[derive(Debug)]
+struct AuditHashKey;
+impl AuditHashKey {
+    fn version(&self) -> crate::names::KeyVersion { crate::names::KeyVersion::FIRST }
+    fn subject(&self, s: &str) -> [u8; 16] { *<[u8; 32]>::from(Sha256::digest(s)).first_chunk().unwrap() }
+    fn context(&self, s: &[u8; 32]) -> [u8; 16] { *s.first_chunk().unwrap() }
+}
+impl Keyring { async fn audit_hash_key(&self, _: crate::clock::Now) -> Result<AuditHashKey, crate::keyring::KeyringError> { Ok(AuditHashKey) } }
+
+
+/// What was counted is recorded this often, at most.
+const RECORD_COUNTS_EVERY: Duration = Duration::from_secs(1);
+/// Whether a log is full or old is looked at this often.
+const TEND_EVERY: Duration = Duration::from_secs(10);
+
+/// Opens the log that the configuration names, begun for this start and certified by one of `authorities`.
+pub(super) async fn open(
+    config: &Config,
+    authorities: Vec<Arc<dyn Authority>>,
+    keyring: &Keyring,
+    clock: Arc<SystemClock>,
+) -> Result<Audit, StartError> {
+    let key = keyring.audit_hash_key(clock.now()).await;
+    let key = key.map_err(|source| StartError::AuditHashKey { source })?;
+    let first = {
+        let (clock, configuration) = (Arc::clone(&clock), fingerprint(config));
+        move |start: &LogStart| start_entry(&*clock, "boot", start, Some(&configuration))
+    };
+    let settings = config.audit.log.clone();
+    let log = Log::open(settings, authorities, Arc::clone(&clock) as _, first).await?;
+    let status = log.status();
+    tracing::info!(log = %status.origin, number = status.number, "audit log");
+    Ok(Audit::new(log, Box::new(KeyedHasher(key)), config.audit.on_failure, clock))
+}
+
+/// SHA-256 of the configuration in force, in hexadecimal: it tells whether two starts had the same.
+fn fingerprint(config: &Config) -> String {
+    hexadecimal(&Sha256::digest(format!("{config:?}")))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The first entry of a log.
+fn start_entry(
+    clock: &dyn Clock,
+    reason: &str,
+    start: &LogStart,
+    configuration: Option<&str>,
+) -> Vec<u8> {
+    let mut detail = json!({
+        "reason": reason,
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "number": start.number,
+        "certificate": hexadecimal(&start.certificate_sha256),
+    });
+    if let Some(configuration) = configuration {
+        detail["configuration"] = json!(configuration);
+    }
+    if let Some(previous) = &start.previous {
+        let (ended, entries) = match &previous.ended {
+            Ended::Clean => ("clean", 0),
+            Ended::Unclean { vouched_for } => ("unclean", *vouched_for),
+            _ => ("damaged", 0),
+        };
+        detail["previous"] = json!({
+            "log": previous.origin,
+            "entries": previous.found_size,
+            "ended": ended,
+            "unsigned": entries,
+        });
+    }
+    own_entry(clock, "start", Outcome::Ok, &detail)
+}
+
+/// Ends the log in order.
+pub(super) async fn close(audit: &Audit) {
+    if let Err(error) = audit.record_counts().await {
+        tracing::error!(error = error_chain(&error), "counts are missing from the audit log");
+    }
+    let last = audit.own_entry("close", Outcome::Ok, &json!({ "reason": "stop" }));
+    if let Err(error) = audit.log().close(last).await {
+        tracing::error!(error = error_chain(&error), "the audit log ends without its last entry");
+    }
+}
+
+/// Records what was counted since the last time, and what ended by itself.
+pub(super) async fn record(api: Arc<Api>) {
+    let mut timer = timer(RECORD_COUNTS_EVERY);
+    loop {
+        timer.tick().await;
+        record_ended(&api).await;
+        if let Err(error) = api.service().audit().record_counts().await {
+            tracing::error!(error = error_chain(&error), "counts wait for the audit log");
+        }
+    }
+}
+
+/// Records the emergencies that nobody's request has ended.
+pub(super) async fn record_ended(api: &Api) {
+    let service = api.service();
+    for ended in service.emergencies().take_ended() {
+        let detail = json!({ "caller": ended.caller.as_str(), "reason": ended.reason });
+        if let Err(error) = service.audit().record("emergency_end", Outcome::Ok, detail).await {
+            tracing::error!(error = error_chain(&error), "the end of an emergency is not recorded");
+        }
+    }
+}
+
+/// Rotates and prunes the log, compresses what is closed, and follows the key of its hashes.
+pub(super) async fn tend(api: Arc<Api>) {
+    let mut timer = timer(TEND_EVERY);
+    loop {
+        timer.tick().await;
+        let audit = api.service().audit();
+        follow_hash_key(&api, audit).await;
+        rotate(&api, audit).await;
+        prune(&api, audit).await;
+        if let Err(error) = audit.log().compress().await {
+            tracing::warn!(error = error_chain(&error), "closed audit logs are not compressed");
+        }
+    }
+}
+
+async fn rotate(api: &Api, audit: &Audit) {
+    let now = api.service().now();
+    let last = audit.own_entry("close", Outcome::Ok, &json!({ "reason": "rotation" }));
+    let first = |start: &LogStart| start_entry(&SystemClock, "rotation", start, None);
+    match audit.log().rotate_if_due(now, last, first).await {
+        Ok(None) => {}
+        Ok(Some(rotated)) => tracing::info!(log = %rotated.begun.origin, "the audit log was rotated"),
+        Err(error) => tracing::error!(
+            error = error_chain(&error),
+            "the audit log is due for rotation, and goes on as it is"
+        ),
+    }
+}
+
+/// Deletes old logs, each after an entry that says so.
+async fn prune(api: &Api, audit: &Audit) {
+    let due = match audit.log().due_for_pruning(api.service().now()).await {
+        Ok(due) => due,
+        Err(error) => {
+            tracing::error!(error = error_chain(&error), "old audit logs stay");
+            return;
+        }
+    };
+    for old in due {
+        if let Err(error) = audit.record("prune", Outcome::Ok, described(&old)).await {
+            tracing::error!(error = error_chain(&error), "an old audit log stays");
+            return;
+        }
+        let origin = old.origin.clone();
+        match audit.log().delete(old).await {
+            Ok(()) => tracing::info!(log = %origin, "an old audit log was deleted"),
+            Err(error) => tracing::error!(
+                log = %origin,
+                error = error_chain(&error),
+                "an old audit log was not deleted"
+            ),
+        }
+    }
+}
+
+fn described(old: &OldLog) -> Value {
+    json!({ "number": old.number, "log": old.origin, "entries": old.size, "root": STANDARD.encode(old.root) })
+}
+
+/// Hashes with the newest version of the key from now on. While the key cannot be had, the one in memory goes on.
+async fn follow_hash_key(api: &Api, audit: &Audit) {
+    match api.service().keyring().audit_hash_key(api.service().now()).await {
+        Ok(key) => audit.set_hasher(Box::new(KeyedHasher(key))),
+        Err(error) => tracing::warn!(
+            error = error_chain(&error),
+            "the audit log's hashes go on with the key in memory"
+        ),
+    }
+}
+
+/// The hashes of the audit log, under a version of the key `keypod.audit`.
+#[derive(Debug)]
+struct KeyedHasher(AuditHashKey);
+
+impl Hasher for KeyedHasher {
+    fn subject(&self, subject: &str) -> Tag {
+        Tag { version: self.0.version(), hash: self.0.subject(subject) }
+    }
+
+    fn context(&self, digest: &[u8; 32]) -> Tag {
+        Tag { version: self.0.version(), hash: self.0.context(digest) }
+    }
+}
