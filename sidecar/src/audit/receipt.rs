@@ -23,7 +23,6 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    #[allow(dead_code, reason = "the log is not built yet")]
     pub(super) fn new(log: Arc<str>, index: u64) -> Self {
         Self { log, index }
     }

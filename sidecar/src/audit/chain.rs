@@ -1,0 +1,120 @@
+//! The folder of all logs: who may write there, which logs there are, and which authorities certified them.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use super::certificate::Statement;
+use super::disk::{self, Disk};
+use super::error::{DiskError, LogError};
+use super::layout::{AUTHORITIES, CERTIFICATE, LOCK, LogName};
+
+/// A certificate or a checkpoint is shorter.
+pub(super) const NOTE_BYTES_MAX: u64 = 1 << 20;
+
+/// The folder, held by this process.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub(super) disk: Disk,
+    pub(super) top: PathBuf,
+    /// Held as long as it is open.
+    _lock: File,
+}
+
+impl Chain {
+    /// Makes the folder if need be, looks whether it is safe to write to, takes the lock, and removes what a crash left
+    /// half made.
+    pub(super) fn open(disk: Disk, folder: &Path) -> Result<Self, LogError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|source| LogError::Disk(DiskError::new("made", folder, source)))?;
+        check(folder)?;
+        let lock = lock(folder)?;
+        for name in names(folder)? {
+            let unborn = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new"));
+            if unborn.is_some_and(|name| LogName::parse(name).is_some()) {
+                disk.remove_folder(&folder.join(name)).map_err(LogError::Disk)?;
+            }
+        }
+        Ok(Self { disk, top: folder.to_owned(), _lock: lock })
+    }
+
+    /// Adds an authority's verification key to those that are written down.
+    pub(super) fn write_authority(&self, key: &str) -> Result<(), DiskError> {
+        write_authority(&self.disk, &self.top, key)
+    }
+}
+
+/// Adds an authority's verification key to those that are written down.
+pub(super) fn write_authority(disk: &Disk, top: &Path, key: &str) -> Result<(), DiskError> {
+    let path = top.join(AUTHORITIES);
+    let mut keys = disk::read(&path, NOTE_BYTES_MAX)?.unwrap_or_default();
+    if keys.split(|byte| *byte == b'\n').any(|line| line == key.as_bytes()) {
+        return Ok(());
+    }
+    if keys.last().is_some_and(|byte| *byte != b'\n') {
+        keys.push(b'\n');
+    }
+    keys.extend_from_slice(key.as_bytes());
+    keys.push(b'\n');
+    disk.put(top, &path, &keys)
+}
+
+/// The logs of a folder, by number.
+pub(super) fn logs(top: &Path) -> Result<Vec<LogName>, LogError> {
+    let mut logs: Vec<_> = names(top)?.iter().filter_map(|name| LogName::parse(name)).collect();
+    logs.sort();
+    Ok(logs)
+}
+
+/// What the certificate of a log says, if it can be read.
+pub(super) fn statement(top: &Path, name: &LogName) -> Option<Statement> {
+    let note = disk::read(&top.join(name.folder()).join(CERTIFICATE), NOTE_BYTES_MAX).ok()??;
+    Statement::read(&note).ok()
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, LogError> {
+    let failed = |source| LogError::Disk(DiskError::new("listed", folder, source));
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        if let Ok(name) = entry.map_err(failed)?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn check(folder: &Path) -> Result<(), LogError> {
+    let unfit = |problem| LogError::Folder { folder: folder.to_owned(), problem };
+    let found = folder.symlink_metadata();
+    let found = found.map_err(|error| LogError::Disk(DiskError::new("read", folder, error)))?;
+    if !found.is_dir() {
+        return Err(unfit("is no folder: name one that is no link"));
+    }
+    let owner = found.uid();
+    if owner != rustix::process::geteuid().as_raw() && owner != 0 {
+        return Err(unfit("belongs to somebody else: give it to the user of the sidecar"));
+    }
+    if found.mode() & 0o022 != 0 {
+        return Err(unfit(
+            "can be written by others: chmod go-w, or name a folder inside it, which will be made",
+        ));
+    }
+    Ok(())
+}
+
+fn lock(folder: &Path) -> Result<File, LogError> {
+    let path = folder.join(LOCK);
+    let failed = |source| LogError::Disk(DiskError::new("locked", &path, source));
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    let file = options.open(&path).map_err(failed)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(LogError::InUse { folder: folder.to_owned() }),
+        Err(error) => Err(failed(io::Error::from(error))),
+    }
+}

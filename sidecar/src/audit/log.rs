@@ -1,0 +1,510 @@
+//! The log as the rest of the sidecar has it.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tlog_tiles::record_hash;
+use tokio::sync::oneshot;
+
+use super::authority::Authority;
+use super::bundle;
+use super::certificate::{Before, Certificate, Statement};
+use super::chain::{self, Chain};
+use super::disk::Disk;
+use super::error::LogError;
+use super::layout::LogName;
+use super::note::LogKey;
+use super::open_log::{Beginning, OpenLog};
+use super::queue::{Command, Item, Waiter};
+use super::receipt::{AppendError, Receipt};
+use super::recover::{Found, recover};
+use super::retention::{self, Compressed, OldLog};
+use super::settings::LogSettings;
+use super::start::{Ended, LogStart, Previous};
+use super::subscription::{Event, Subscription};
+use super::writer::{Shared, Writer};
+use crate::clock::{Clock, Now, UnixSeconds};
+
+/// The audit log: takes entries, and answers when they are committed.
+#[derive(Debug)]
+pub struct Log {
+    shared: Arc<Shared>,
+    settings: LogSettings,
+    disk: Disk,
+    authorities: Vec<Arc<dyn Authority>>,
+    /// The first entry of the log that was opened.
+    opened: Event,
+    opened_number: u64,
+    /// One rotation at a time.
+    rotation: tokio::sync::Mutex<()>,
+    #[cfg(test)]
+    thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+/// How the log is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogStatus {
+    /// The origin of the log that is written now.
+    pub origin: Arc<str>,
+    /// Its number in the chain.
+    pub number: u64,
+    /// Its entries.
+    pub size: u64,
+    /// Their bytes on the disk.
+    pub bytes: u64,
+    /// How many of them its newest checkpoint covers.
+    pub checkpoint_size: u64,
+    /// Why entries are refused, or else why no checkpoint can be written.
+    pub failing: Option<Arc<str>>,
+    /// Entries that nobody waited for and that are not in the log, since the start.
+    pub lost: u64,
+    /// Entries that wait.
+    pub queued: usize,
+}
+
+/// A log was closed and the next one begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotated {
+    /// The log that was closed.
+    pub closed: Previous,
+    /// The one that goes on.
+    pub begun: LogStart,
+}
+
+/// A log that is to begin, all but its certificate.
+struct Plan {
+    name: LogName,
+    origin: Arc<str>,
+    key: LogKey,
+    statement: Statement,
+}
+
+impl Plan {
+    fn new(settings: &LogSettings, number: u64, time: UnixSeconds) -> Result<Self, LogError> {
+        let mut id = [0; 8];
+        getrandom::fill(&mut id).map_err(|_| LogError::NoRandomNumbers)?;
+        let id = format!("{:016x}", u64::from_be_bytes(id));
+        let origin: Arc<str> = format!("{}/{id}", settings.origin).into();
+        let key = LogKey::generate(&origin).map_err(|_| LogError::NoRandomNumbers)?;
+        let statement = Statement {
+            log: origin.to_string(),
+            key: key.verification_key(),
+            time,
+            number,
+            previous: None,
+        };
+        Ok(Self { name: LogName { number, id }, origin, key, statement })
+    }
+
+    fn start(&self, certificate: &Certificate, previous: Option<Previous>) -> LogStart {
+        LogStart {
+            origin: Arc::clone(&self.origin),
+            number: self.name.number,
+            certificate_sha256: certificate.sha256,
+            previous,
+        }
+    }
+
+    fn beginning(self, certificate: Certificate, first: Vec<u8>) -> Beginning {
+        let Self { name, origin, key, .. } = self;
+        Beginning { name, origin, key, certificate: certificate.note, first }
+    }
+}
+
+impl Log {
+    /// Takes the folder, finishes what the sidecar before left, has the next log certified by the first of
+    /// `authorities` that does, and begins it with the entry that `first` makes of its facts.
+    ///
+    /// # Errors
+    /// [`LogError`]: somebody else writes there, the folder is not fit, no authority signs, or the disk refuses.
+    pub async fn open(
+        settings: LogSettings,
+        authorities: Vec<Arc<dyn Authority>>,
+        clock: Arc<dyn Clock>,
+        first: impl FnOnce(&LogStart) -> Vec<u8>,
+    ) -> Result<Self, LogError> {
+        Self::open_on(Disk::default(), settings, authorities, clock, first).await
+    }
+
+    pub(super) async fn open_on(
+        disk: Disk,
+        settings: LogSettings,
+        authorities: Vec<Arc<dyn Authority>>,
+        clock: Arc<dyn Clock>,
+        first: impl FnOnce(&LogStart) -> Vec<u8>,
+    ) -> Result<Self, LogError> {
+        let looked = {
+            let (disk, settings) = (disk.clone(), settings.clone());
+            blocking(move || look(disk, &settings)).await?
+        };
+        let (chain, found, number) = looked;
+        let now = clock.now();
+        let mut plan = Plan::new(&settings, number, now.wall)?;
+        plan.statement.previous = found.as_ref().map(|found| Before {
+            origin: found.origin.clone(),
+            size: found.size,
+            root: found.root,
+        });
+        let certificate = plan.statement.certify(&authorities).await?;
+        let previous = found.map(|found| Previous {
+            origin: found.origin,
+            checkpoint_size: found.checkpoint_size,
+            found_size: found.size,
+            ended: found.ended,
+        });
+        let first = checked(first(&plan.start(&certificate, previous)))?;
+        let opened = Event::Entry {
+            log: Arc::clone(&plan.origin),
+            index: 0,
+            entry: first.as_slice().into(),
+        };
+        let durability = settings.durability;
+        let (chain, log) = blocking(move || {
+            chain.write_authority(&certificate.authority).map_err(LogError::Disk)?;
+            let beginning = plan.beginning(certificate, first);
+            let begun = OpenLog::begin(&chain.disk, &chain.top, durability, beginning);
+            let mut log = begun.map_err(LogError::Disk)?;
+            log.bear().map_err(LogError::Disk)?;
+            Ok((chain, log))
+        })
+        .await?;
+        let shared = Arc::new(Shared::new(settings.queue_max, &log, now.monotonic));
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            chain,
+            log,
+            clock,
+            durability,
+            checkpoint_every: settings.checkpoint_every,
+            checkpointed: now.monotonic,
+        };
+        let thread = writer.start().map_err(LogError::Thread)?;
+        #[cfg(not(test))]
+        drop(thread);
+        Ok(Self {
+            shared,
+            settings,
+            disk,
+            authorities,
+            opened,
+            opened_number: number,
+            rotation: tokio::sync::Mutex::new(()),
+            #[cfg(test)]
+            thread: std::sync::Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Commits `entry`. It is in the queue when this returns, whether or not anybody polls.
+    ///
+    /// # Errors
+    /// [`AppendError`]; after [`AppendError::TooSlow`] the entry may be committed yet.
+    pub fn append(
+        &self,
+        entry: Vec<u8>,
+    ) -> impl Future<Output = Result<Receipt, AppendError>> + Send + use<> {
+        self.append_all(vec![entry])
+    }
+
+    /// Commits `entries`, one after the other and nothing in between: all of them are taken into the queue, or none. The
+    /// receipt is the last one's. If the disk refuses the last, some of those before it may be in.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn append_all(
+        &self,
+        entries: Vec<Vec<u8>>,
+    ) -> impl Future<Output = Result<Receipt, AppendError>> + Send + use<> {
+        let (sender, receiver) = oneshot::channel();
+        let queued = self.queue(entries, Waiter::One(sender));
+        let timeout = self.settings.commit_timeout;
+        async move {
+            queued?;
+            match tokio::time::timeout(timeout, receiver).await {
+                Ok(Ok(committed)) => committed,
+                Ok(Err(_)) => Err(AppendError::Closed),
+                Err(_) => Err(AppendError::TooSlow),
+            }
+        }
+    }
+
+    /// Has `entry` committed, and nobody waits for it. One that cannot be taken is counted.
+    pub fn enqueue(&self, entry: Vec<u8>) {
+        if self.queue(vec![entry], Waiter::Nobody).is_err() {
+            self.shared.lose(1);
+        }
+    }
+
+    fn queue(&self, entries: Vec<Vec<u8>>, waiter: Waiter) -> Result<(), AppendError> {
+        let mut bytes = 0;
+        for entry in &entries {
+            if !bundle::fits(entry.len()) {
+                return Err(AppendError::TooLong { bytes: entry.len() });
+            }
+            bytes += entry.len() + bundle::LENGTH_BYTES;
+        }
+        let mut items: Vec<_> =
+            entries.into_iter().map(|entry| item(entry, Waiter::OfTheLast)).collect();
+        if let Some(last) = items.last_mut() {
+            last.waiter = waiter;
+        }
+        self.shared.queue.push(items.into_iter(), bytes)
+    }
+
+    /// Closes this log with the entry `last` and begins another with the entry that `first` makes, if this one is long
+    /// or old enough. While the root is away this one goes on. Entries wait for as long as the root signs, at most half of
+    /// `commit_timeout`: before that it is asked once while they do not.
+    ///
+    /// # Errors
+    /// [`LogError`]; the log goes on all the same.
+    pub async fn rotate_if_due(
+        &self,
+        now: Now,
+        last: Vec<u8>,
+        first: impl FnOnce(&LogStart) -> Vec<u8>,
+    ) -> Result<Option<Rotated>, LogError> {
+        let _one = self.rotation.lock().await;
+        let progress = self.shared.progress();
+        let old = now.since(progress.begun) >= self.settings.rotate_after;
+        if !old && progress.bytes < self.settings.rotate_bytes {
+            return Ok(None);
+        }
+        self.rotate(now, checked(last)?, first).await.map(Some)
+    }
+
+    async fn rotate(
+        &self,
+        now: Now,
+        last: Vec<u8>,
+        first: impl FnOnce(&LogStart) -> Vec<u8>,
+    ) -> Result<Rotated, LogError> {
+        let old = self.shared.progress();
+        let mut plan = Plan::new(&self.settings, old.number + 1, now.wall)?;
+        // A root that is away or slow is found out while entries are still committed.
+        plan.statement.certify(&self.authorities).await?;
+        let last = item(last, Waiter::Nobody);
+        let mut held = Held(Some(&self.shared));
+        let (size, root) = self.ask(|done| Command::Hold { leaf: last.leaf, done }).await?;
+        let origin = old.origin.to_string();
+        plan.statement.previous = Some(Before { origin: origin.clone(), size, root: root.0 });
+        let patience = self.settings.commit_timeout / 2;
+        let certified = plan.statement.certify(&self.authorities);
+        let certificate = tokio::time::timeout(patience, certified).await;
+        let certificate = certificate.map_err(|_| LogError::NotCertified {
+            reasons: "the root took longer than half of audit.commit_timeout".to_owned(),
+        })??;
+        let closed =
+            Previous { origin, checkpoint_size: size, found_size: size, ended: Ended::Clean };
+        let begun = plan.start(&certificate, Some(closed.clone()));
+        let first = checked(first(&begun))?;
+        let (disk, top) = (self.disk.clone(), self.settings.folder.clone());
+        let authority = certificate.authority.clone();
+        blocking(move || chain::write_authority(&disk, &top, &authority).map_err(LogError::Disk))
+            .await?;
+        let next = Box::new(plan.beginning(certificate, first));
+        // From here on the writer ends the hold.
+        held.0 = None;
+        self.ask(|done| Command::Switch { last, next, done }).await??;
+        Ok(Rotated { closed, begun })
+    }
+
+    /// Signs a checkpoint now, if there are entries that none covers.
+    ///
+    /// # Errors
+    /// [`LogError`]; it is tried again when the next one is due.
+    pub async fn checkpoint(&self) -> Result<(), LogError> {
+        self.ask(Command::Checkpoint).await?
+    }
+
+    /// Adds the signature line of a witness to the checkpoint of the log `origin`, if its newest covers `size` entries.
+    /// `false` if it does not.
+    ///
+    /// # Errors
+    /// [`LogError`]: the line is no signature, or the disk refuses.
+    pub async fn add_cosignature(
+        &self,
+        origin: &str,
+        size: u64,
+        line: &str,
+    ) -> Result<bool, LogError> {
+        let bare = line.strip_suffix('\n').unwrap_or(line);
+        if signed_note::Signature::from_bytes(bare.as_bytes()).is_err() {
+            return Err(LogError::Cosignature);
+        }
+        let (origin, line) = (origin.to_owned(), line.to_owned());
+        self.ask(|done| Command::Cosign { origin, size, line, done }).await?
+    }
+
+    /// How the log is.
+    #[must_use]
+    pub fn status(&self) -> LogStatus {
+        let progress = self.shared.progress();
+        LogStatus {
+            origin: progress.origin,
+            number: progress.number,
+            size: progress.size,
+            bytes: progress.bytes,
+            checkpoint_size: progress.checkpoint_size,
+            failing: progress.refused.or(progress.unsigned),
+            lost: self.shared.lost.load(Ordering::Relaxed),
+            queued: self.shared.queue.len(),
+        }
+    }
+
+    /// What is committed from now on, at most `queue_max` entries at a time. Whoever subscribes before anything is
+    /// appended gets the first entry of the log too.
+    #[must_use]
+    pub fn subscribe(&self, queue_max: usize) -> Subscription {
+        let subscription = self.shared.subscribers.subscribe(queue_max);
+        let progress = self.shared.progress();
+        if progress.number == self.opened_number && progress.size == 1 {
+            subscription.send(self.opened.clone());
+        }
+        subscription
+    }
+
+    /// The logs whose entries are older than the retention allows. Write an entry for each before it goes.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`].
+    pub async fn due_for_pruning(&self, now: Now) -> Result<Vec<OldLog>, LogError> {
+        let current = self.shared.progress().number;
+        let (top, retention) = (self.settings.folder.clone(), self.settings.retention);
+        blocking(move || retention::due(&top, current, retention, now.wall)).await
+    }
+
+    /// Deletes the entries and tiles of a log; its certificate and its checkpoint stay.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`]; it stays due.
+    pub async fn delete(&self, log: OldLog) -> Result<(), LogError> {
+        let (disk, top) = (self.disk.clone(), self.settings.folder.clone());
+        blocking(move || retention::delete(&disk, &top, &log).map_err(LogError::Disk)).await
+    }
+
+    /// Compresses the full bundles of all logs that are over.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`]; what is not compressed stays as it was.
+    pub async fn compress(&self) -> Result<Compressed, LogError> {
+        let current = self.shared.progress().number;
+        let (disk, top) = (self.disk.clone(), self.settings.folder.clone());
+        blocking(move || retention::compress(&disk, &top, current)).await
+    }
+
+    /// Commits what waits and the entry `last`, signs the last checkpoint, and gives the folder free. What is appended
+    /// later is refused.
+    ///
+    /// # Errors
+    /// [`AppendError`]: the log is as a crash would leave it, and closed.
+    pub async fn close(&self, last: Vec<u8>) -> Result<(), AppendError> {
+        if !bundle::fits(last.len()) {
+            return Err(AppendError::TooLong { bytes: last.len() });
+        }
+        let last = item(last, Waiter::Nobody);
+        let closed = self.ask(|done| Command::Close { last, done }).await;
+        closed.map_err(|_| AppendError::Closed)?
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, LogError> {
+        let (sender, receiver) = oneshot::channel();
+        if !self.shared.queue.command(command(sender)) {
+            return Err(LogError::Closed);
+        }
+        receiver.await.map_err(|_| LogError::Closed)
+    }
+
+    /// Ends the writer as a kill does, and waits for its end.
+    #[cfg(test)]
+    pub(super) fn abandon(self) {
+        self.shared.queue.stop();
+        let thread = self.thread.lock().unwrap().take();
+        thread.unwrap().join().unwrap();
+    }
+}
+
+impl Drop for Log {
+    /// The log ends as after a crash: only [`Log::close`] closes it.
+    fn drop(&mut self) {
+        self.shared.queue.stop();
+    }
+}
+
+/// Lets entries go on when a rotation is given up.
+struct Held<'a>(Option<&'a Shared>);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0 {
+            shared.queue.command(Command::Resume);
+        }
+    }
+}
+
+fn item(entry: Vec<u8>, waiter: Waiter) -> Item {
+    Item { leaf: record_hash(&entry), entry, waiter }
+}
+
+/// An entry of the sidecar itself.
+fn checked(entry: Vec<u8>) -> Result<Vec<u8>, LogError> {
+    let bytes = entry.len();
+    if bundle::fits(bytes) {
+        Ok(entry)
+    } else {
+        Err(LogError::Entry(AppendError::TooLong { bytes }))
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
+) -> Result<T, LogError> {
+    // It cannot be cancelled, and a panic in it is a defect that ends the sidecar's start.
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(LogError::Closed))
+}
+
+/// Takes the folder, and finds out how the log before ended. Also the number of the next one.
+fn look(disk: Disk, settings: &LogSettings) -> Result<(Chain, Option<Found>, u64), LogError> {
+    let chain = Chain::open(disk, &settings.folder)?;
+    let logs = chain::logs(&chain.top)?;
+    let Some(name) = logs.last() else { return Ok((chain, None, 1)) };
+    let recovered = recover(&chain.disk, &chain.top, name, settings.origin.as_str());
+    let found = recovered.map_err(LogError::Disk)?;
+    say(&found, &chain.top.join(name.folder()));
+    Ok((chain, Some(found), name.number + 1))
+}
+
+fn say(found: &Found, folder: &Path) {
+    let (log, folder) = (found.origin.as_str(), folder.display());
+    if found.torn_bytes > 0 {
+        let bytes = found.torn_bytes;
+        tracing::warn!(
+            log,
+            bytes,
+            "the audit log before ends with a torn entry, never committed: it is cut off"
+        );
+    }
+    match found.ended {
+        Ended::Clean => {}
+        Ended::Unclean { vouched_for } => {
+            tracing::warn!(
+                log,
+                entries = found.size,
+                vouched_for,
+                "the audit log before was not closed"
+            );
+        }
+        Ended::Damaged(damage) => tracing::error!(
+            alert = "audit_tampered",
+            log,
+            %folder,
+            ?damage,
+            entries = found.size,
+            checkpoint = found.checkpoint_size,
+            "the audit log before is not what its sidecar left: run `keypod audit verify`, and keep a copy"
+        ),
+    }
+}
