@@ -303,7 +303,10 @@ async fn housekeep(
         tracing::info!("token files were read again");
         let detail = serde_json::json!({ "problems": errors.len() });
         if let Err(error) = api.service().audit().record("tokens", Outcome::Ok, detail).await {
-            tracing::error!(error = error_chain(&error), "that token files were read is not recorded");
+            tracing::error!(
+                error = error_chain(&error),
+                "that token files were read is not recorded"
+            );
         }
         for error in errors {
             tracing::error!(

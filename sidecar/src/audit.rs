@@ -21,6 +21,8 @@ mod note;
 mod open_log;
 mod queue;
 mod receipt;
+#[cfg(test)]
+pub(crate) mod recording;
 mod recover;
 mod refusals;
 mod retention;
@@ -28,7 +30,9 @@ mod settings;
 mod start;
 mod subscription;
 #[cfg(test)]
-pub(crate) mod testing;
+mod testing;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod writer;
 

@@ -146,7 +146,9 @@ impl Api {
         self.observer.observe(reached.route, code, self.service.now().since(started.monotonic));
         match code {
             Some(Code::Unauthenticated) => self.hold_back(&connection).await,
-            Some(code) if reached.route.is_none() => self.count_refusal(&connection, &reached, code),
+            Some(code) if reached.route.is_none() => {
+                self.count_refusal(&connection, &reached, code)
+            }
             _ => {}
         }
         let mut response = match outcome {
@@ -201,7 +203,8 @@ impl Api {
     ) -> Result<Response, Failure> {
         let (parts, body) = request.into_parts();
         let body = BodyReader::new(Body::new(body), self.settings.body_timeout);
-        let (route, params, caller, in_flight) = self.enter(connection, &parts, now, reached).await?;
+        let (route, params, caller, in_flight) =
+            self.enter(connection, &parts, now, reached).await?;
         reached.route = Some(route);
         let memory = in_flight.memory().clone();
         let attempt = self.service.audit().attempt(caller, route.operation, request_id.as_str());

@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("file", ""),
     ("unreached", ""),
     ("flight", ""),
-    ("audit", ""),
+    ("audit", "clock error_chain"),
     ("process", ""),
     ("telemetry", ""),
     ("secret", "names"),

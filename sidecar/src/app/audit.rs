@@ -22,12 +22,24 @@ use crate::root::authority::Authority;
 #[derive(Debug)]
 struct AuditHashKey;
 impl AuditHashKey {
-    fn version(&self) -> crate::names::KeyVersion { crate::names::KeyVersion::FIRST }
-    fn subject(&self, s: &str) -> [u8; 16] { *<[u8; 32]>::from(Sha256::digest(s)).first_chunk().unwrap() }
-    fn context(&self, s: &[u8; 32]) -> [u8; 16] { *s.first_chunk().unwrap() }
+    fn version(&self) -> crate::names::KeyVersion {
+        crate::names::KeyVersion::FIRST
+    }
+    fn subject(&self, s: &str) -> [u8; 16] {
+        *<[u8; 32]>::from(Sha256::digest(s)).first_chunk().unwrap()
+    }
+    fn context(&self, s: &[u8; 32]) -> [u8; 16] {
+        *s.first_chunk().unwrap()
+    }
 }
-impl Keyring { async fn audit_hash_key(&self, _: crate::clock::Now) -> Result<AuditHashKey, crate::keyring::KeyringError> { Ok(AuditHashKey) } }
-
+impl Keyring {
+    async fn audit_hash_key(
+        &self,
+        _: crate::clock::Now,
+    ) -> Result<AuditHashKey, crate::keyring::KeyringError> {
+        Ok(AuditHashKey)
+    }
+}
 
 /// What was counted is recorded this often, at most.
 const RECORD_COUNTS_EVERY: Duration = Duration::from_secs(1);
@@ -151,7 +163,9 @@ async fn rotate(api: &Api, audit: &Audit) {
     let first = |start: &LogStart| start_entry(&SystemClock, "rotation", start, None);
     match audit.log().rotate_if_due(now, last, first).await {
         Ok(None) => {}
-        Ok(Some(rotated)) => tracing::info!(log = %rotated.begun.origin, "the audit log was rotated"),
+        Ok(Some(rotated)) => {
+            tracing::info!(log = %rotated.begun.origin, "the audit log was rotated")
+        }
         Err(error) => tracing::error!(
             error = error_chain(&error),
             "the audit log is due for rotation, and goes on as it is"

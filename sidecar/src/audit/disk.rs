@@ -4,7 +4,7 @@
 //! A file that is put in its place is written beside it under a name that begins with a dot, flushed and renamed.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -204,9 +204,4 @@ pub(super) fn is_file(path: &Path) -> bool {
 pub(super) fn is_still(file: &File, path: &Path, bytes: u64) -> bool {
     let (Ok(opened), Ok(found)) = (file.metadata(), path.symlink_metadata()) else { return false };
     (opened.dev(), opened.ino()) == (found.dev(), found.ino()) && found.len() == bytes
-}
-
-/// Reads `file` from its beginning again.
-pub(super) fn rewind(mut file: &File, path: &Path) -> Result<(), DiskError> {
-    file.seek(SeekFrom::Start(0)).map(drop).map_err(|source| DiskError::new("read", path, source))
 }

@@ -115,7 +115,17 @@ impl Facts {
                 }
             )*};
         }
-        hoist!(key, version, subject, context, new_subject, new_context, policies, emergency, approved);
+        hoist!(
+            key,
+            version,
+            subject,
+            context,
+            new_subject,
+            new_context,
+            policies,
+            emergency,
+            approved
+        );
         common
     }
 

@@ -284,8 +284,8 @@ impl Log {
         // A root that is away or slow is found out while entries are still committed.
         plan.statement.certify(&self.authorities).await?;
         let last = item(last, Waiter::Nobody);
-        let (size, root) = self.ask(|done| Command::Hold { leaf: last.leaf, done }).await?;
         let mut held = Held(Some(&self.shared));
+        let (size, root) = self.ask(|done| Command::Hold { leaf: last.leaf, done }).await?;
         let origin = old.origin.to_string();
         plan.statement.previous = Some(Before { origin: origin.clone(), size, root: root.0 });
         let patience = self.settings.commit_timeout / 2;

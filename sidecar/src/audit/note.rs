@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest as _, Sha256};
-use signed_note::{Note, Signature, Signer, StandardVerifier, Verifier as _};
+use signed_note::{Note, Signature, Signer, StandardVerifier};
 use tlog_tiles::{Checkpoint, Hash};
 use zeroize::Zeroizing;
 

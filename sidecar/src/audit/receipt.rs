@@ -36,6 +36,17 @@ impl Receipt {
     }
 }
 
+#[cfg(test)]
+impl Receipt {
+    pub(super) fn log(&self) -> &str {
+        self.place().unwrap().0
+    }
+
+    pub(super) fn index(&self) -> u64 {
+        self.place().unwrap().1
+    }
+}
+
 /// Why an entry is not committed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

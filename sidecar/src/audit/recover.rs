@@ -146,7 +146,7 @@ impl Survey {
     fn grow(&mut self) -> Result<(), DiskError> {
         let Some((size, root)) = self.checkpoint else { return self.grow_from_entries() };
         if self.bundles * BUNDLE + self.leaves.len() as u64 >= size
-            && let Some(tree) = self.from_tiles(size)?
+            && let Some(tree) = self.tree_by_tiles(size)?
             && self.grow_past_checkpoint(tree, size, root)?
         {
             return Ok(());
@@ -155,9 +155,9 @@ impl Survey {
     }
 
     /// The tree at the last full bundle before the checkpoint, by its tiles; `None` if one is missing.
-    fn from_tiles(&self, size: u64) -> Result<Option<Tree>, DiskError> {
+    fn tree_by_tiles(&self, size: u64) -> Result<Option<Tree>, DiskError> {
         let mut above = Vec::new();
-        for level in 0_u8..8 {
+        for level in 0_u8..7 {
             let hashes = size >> (8 * u32::from(level));
             if hashes == 0 {
                 break;
@@ -300,7 +300,8 @@ impl Survey {
     /// Partial tiles of earlier checkpoints, which a crash left behind, are taken away.
     fn remove_old_partials(&self, disk: &Disk) {
         let sizes = [self.tree.size(), self.checkpoint.map_or(0, |(size, _)| size)];
-        for level in 0_u8..8 {
+        // With seven levels there is room for 2^56 entries.
+        for level in 0_u8..7 {
             let shift = 8 * u32::from(level);
             let newest = self.tree.size() >> (shift + 8);
             // Those of one bundle before: a checkpoint is seldom further back.

@@ -61,7 +61,7 @@ pub(super) fn due(
             continue;
         }
         let ended = chain::statement(top, next).map(|statement| statement.time);
-        if !ended.is_some_and(|ended| ended.after(retention) < now) {
+        if ended.is_none_or(|ended| ended.after(retention) >= now) {
             continue;
         }
         let Some(statement) = chain::statement(top, name) else { continue };

@@ -61,7 +61,7 @@ impl Tree {
             }
             let hashes = std::mem::take(hashes);
             hash = subtree(&hashes);
-            let number = (self.size >> shift(level + 1)) - 1;
+            let number = self.size.checked_shr(shift(level + 1)).unwrap_or(1) - 1;
             self.full.push(FullTile { level, number, hashes });
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::chain::Chain;
 use super::error::{DiskError, LogError};
-use super::open_log::{OpenLog, Signed};
+use super::open_log::{Beginning, OpenLog, Signed};
 use super::queue::{Command, Item, Queue, Waiter};
 use super::receipt::{AppendError, Durability, Receipt};
 use super::retention;
@@ -295,7 +295,8 @@ impl Writer {
     }
 
     /// Closes this log and goes on with `next`. After an error this log goes on, unless its last entry is in.
-    fn switch(&mut self, last: Item, next: super::open_log::Beginning) -> Result<(), DiskError> {
+    fn switch(&mut self, last: Item, next: Beginning) -> Result<(), DiskError> {
+        let first: Arc<[u8]> = next.first.as_slice().into();
         let next = OpenLog::begin(&self.chain.disk, &self.chain.top, self.durability, next)?;
         if let Err(error) = self.commit_one(last) {
             if let Err(left) = next.discard() {
@@ -319,6 +320,9 @@ impl Writer {
             progress.checkpoint_size = 0;
             progress.begun = now.monotonic;
         }
+        metrics::counter!("keypod_audit_entries_total").increment(1);
+        let log = Arc::clone(self.log.origin());
+        self.shared.subscribers.send(&Event::Entry { log, index: 0, entry: first });
         self.signed(Ok(self.log.signed().cloned()))?;
         born
     }

@@ -19,22 +19,14 @@ pub(super) async fn begin(
     Ok(json::answer(begun.receipt(), StatusCode::CREATED, &EmergencyView::of(&begun)))
 }
 
-pub(super) async fn list(
-    api: &Api,
-    call: Call,
-    attempt: &mut Attempt,
-) -> Result<Answer, Failure> {
+pub(super) async fn list(api: &Api, call: Call, attempt: &mut Attempt) -> Result<Answer, Failure> {
     call.refuse_query()?;
     let listed = api.service.list_emergencies(attempt).await?;
     let emergencies = listed.iter().map(EmergencyView::of).collect();
     Ok(json::answer(listed.receipt(), StatusCode::OK, &EmergencyList { emergencies }))
 }
 
-pub(super) async fn end(
-    api: &Api,
-    call: Call,
-    attempt: &mut Attempt,
-) -> Result<Answer, Failure> {
+pub(super) async fn end(api: &Api, call: Call, attempt: &mut Attempt) -> Result<Answer, Failure> {
     call.refuse_query()?;
     let ended = api.service.end_emergency(attempt).await?;
     Ok(json::answer(ended.receipt(), StatusCode::OK, &EmergencyView::of(&ended)))

@@ -61,11 +61,7 @@ pub(super) fn answer(receipt: &Receipt, status: StatusCode, body: &impl Serializ
 }
 
 /// A success without secrets, of about `size_hint` bytes.
-pub(super) fn sized_answer(
-    receipt: &Receipt,
-    body: &impl Serialize,
-    size_hint: usize,
-) -> Answer {
+pub(super) fn sized_answer(receipt: &Receipt, body: &impl Serialize, size_hint: usize) -> Answer {
     let mut bytes = Vec::with_capacity(size_hint);
     write(&mut bytes, body);
     Answer::new(receipt, with_body(StatusCode::OK, Body::from(bytes)))
@@ -73,11 +69,7 @@ pub(super) fn sized_answer(
 
 /// An answer with plaintext in it, wiped once it is sent. It has at most `size_max` bytes: if it grew, plaintext
 /// would stay behind.
-pub(super) fn secret_answer(
-    receipt: &Receipt,
-    body: &impl Serialize,
-    size_max: usize,
-) -> Answer {
+pub(super) fn secret_answer(receipt: &Receipt, body: &impl Serialize, size_max: usize) -> Answer {
     let mut bytes = WipedBytes::with_capacity(size_max);
     write(&mut bytes, body);
     Answer::new(receipt, with_body(StatusCode::OK, Body::from(Bytes::from_owner(bytes))))

@@ -26,22 +26,14 @@ pub(super) async fn create(
     Ok(json::answer(key.receipt(), StatusCode::CREATED, &api.view(&key)))
 }
 
-pub(super) async fn list(
-    api: &Api,
-    call: Call,
-    attempt: &mut Attempt,
-) -> Result<Answer, Failure> {
+pub(super) async fn list(api: &Api, call: Call, attempt: &mut Attempt) -> Result<Answer, Failure> {
     call.refuse_query()?;
     let listed = api.service.list_keys(attempt).await?;
     let keys = listed.iter().map(|key| api.view(key)).collect();
     Ok(json::answer(listed.receipt(), StatusCode::OK, &KeyList { keys }))
 }
 
-pub(super) async fn show(
-    api: &Api,
-    call: Call,
-    attempt: &mut Attempt,
-) -> Result<Answer, Failure> {
+pub(super) async fn show(api: &Api, call: Call, attempt: &mut Attempt) -> Result<Answer, Failure> {
     call.refuse_query()?;
     let key = api.service.show_key(attempt, &call.key_name()?).await?;
     Ok(json::answer(key.receipt(), StatusCode::OK, &api.view(&key)))

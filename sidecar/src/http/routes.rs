@@ -21,8 +21,7 @@ pub(super) enum Takes {
     JsonOrOctets { schema: &'static str, key_in_query: bool, new_context: bool },
 }
 
-type Handler =
-    for<'a> fn(&'a Api, Call, &'a mut Attempt) -> BoxFuture<'a, Result<Answer, Failure>>;
+type Handler = for<'a> fn(&'a Api, Call, &'a mut Attempt) -> BoxFuture<'a, Result<Answer, Failure>>;
 
 /// One row of the table.
 #[derive(Debug)]

@@ -173,8 +173,7 @@ pub(super) async fn rewrap(
     let (start, header) = read_header(&mut call.body).await?;
     if header.suite() == Suite::Whole {
         let (buffer, _memory) = rest_of_whole(api, &mut call, start).await?;
-        let sealed =
-            api.service.rewrap(attempt, &context, new_context.as_ref(), buffer).await?;
+        let sealed = api.service.rewrap(attempt, &context, new_context.as_ref(), buffer).await?;
         let (sealed, receipt) = sealed.into_parts();
         let body = Body::from(sealed.ciphertext.into_bytes());
         return Ok(octets(&receipt, body, &sealed.key, sealed.version));

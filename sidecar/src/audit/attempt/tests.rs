@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::audit::testing::Recorded;
+use crate::audit::recording::Recorded;
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::{
     AccessRequest, Action, CallerKind, Grant, Identity, KeyPattern, Policies, Resource, Transport,
@@ -88,7 +88,10 @@ async fn an_attempt_that_is_dropped_is_recorded_as_cancelled() {
     attempt.about_key(&key());
     drop(attempt);
     let entries = log.entries_of(1).await;
-    assert_eq!((&entries[0]["outcome"], &entries[0]["key"]), (&json!("cancelled"), &json!("patients")));
+    assert_eq!(
+        (&entries[0]["outcome"], &entries[0]["key"]),
+        (&json!("cancelled"), &json!("patients"))
+    );
 }
 
 #[tokio::test]
@@ -101,7 +104,10 @@ async fn an_attempt_in_the_middle_of_a_panic_is_recorded_as_a_defect() {
     });
     assert!(panicked.await.is_err());
     let entries = log.entries_of(1).await;
-    assert_eq!((&entries[0]["outcome"], &entries[0]["code"]), (&json!("failed"), &json!("internal")));
+    assert_eq!(
+        (&entries[0]["outcome"], &entries[0]["code"]),
+        (&json!("failed"), &json!("internal"))
+    );
 }
 
 #[tokio::test]
@@ -129,7 +135,10 @@ async fn what_begins_is_said_again_when_it_ends() {
     let entries = log.entries();
     assert_eq!((&entries[0]["outcome"], &entries[1]["outcome"]), (&json!("begun"), &json!("ok")));
     for entry in &entries {
-        assert_eq!((&entry["key"], &entry["detail"]["why"]), (&json!("patients"), &json!("yearly")));
+        assert_eq!(
+            (&entry["key"], &entry["detail"]["why"]),
+            (&json!("patients"), &json!("yearly"))
+        );
     }
     assert!(entries[0].get("version").is_none() && entries[1]["version"] == 1);
 }

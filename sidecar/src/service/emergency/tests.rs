@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::audit::testing::Recorded;
+use crate::audit::recording::Recorded;
 use crate::clock::{Clock as _, ManualClock, SystemClock, UnixSeconds};
 use crate::emergency::{Emergencies, EmergencyError};
 use crate::envelope::Context;
@@ -77,8 +77,9 @@ impl World {
         let mut intake = log.audit.attempt(caller("intake"), "create_key", "-");
         service.create_key(&mut intake, &key, NewKey::default()).await.unwrap();
         let context = Context::new([("tenant".to_owned(), "clinic-7".to_owned())]).unwrap();
-        let sealed =
-            service.encrypt(&mut intake, &key, &context, SealBuffer::copied_from(b"allergies")).await;
+        let sealed = service
+            .encrypt(&mut intake, &key, &context, SealBuffer::copied_from(b"allergies"))
+            .await;
         let record = sealed.unwrap().ciphertext.as_bytes().to_vec();
         Self { _folder: folder, clock, service, log, context, record }
     }
