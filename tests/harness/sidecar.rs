@@ -24,6 +24,7 @@ pub struct SidecarBuilder {
     root: Option<String>,
     store: Option<String>,
     extra: String,
+    audit: String,
     callers: Vec<CallerRow>,
     variables: Vec<(String, String)>,
     wrapper: Vec<String>,
@@ -64,6 +65,7 @@ impl SidecarBuilder {
             root: None,
             store: None,
             extra: String::new(),
+            audit: String::new(),
             callers: vec![("admin".to_owned(), ALL.to_owned(), r#""*""#.to_owned())],
             variables: Vec::new(),
             wrapper: Vec::new(),
@@ -147,6 +149,15 @@ impl SidecarBuilder {
         }
         let local = format!("[root.local]\nkey_file = \"{}\"", root.display());
         let sqlite = format!("[store]\nsqlite = \"{}\"", folder.join("keys.db").display());
+        // A root elsewhere need not have a key that certifies the audit log.
+        let mut audit = self.audit.clone();
+        if self.root.is_some() && !audit.contains("authority") {
+            let key = folder.join("audit-authority.key");
+            if !key.exists() {
+                keypod::root::local::LocalRoot::create_key_file(&key).expect("a key");
+            }
+            audit.push_str(&format!("authority_key_file = \"{}\"\n", key.display()));
+        }
         let mut config = format!(
             "[listen]\ntcp = \"127.0.0.1:0\"\nunix = \"{0}/keypod.sock\"\nhealth = \"127.0.0.1:0\"\n\
              {1}\n{2}\n[audit]\nfolder = \"{0}/audit\"\n{4}\n[log]\nformat = \"json\"\nfilter = \"{FILTER}\"\n{3}\n",
@@ -154,7 +165,7 @@ impl SidecarBuilder {
             self.root.as_ref().unwrap_or(&local),
             self.store.as_ref().unwrap_or(&sqlite),
             self.extra,
-            self.audit,
+            audit,
         );
         for (name, operations, keys) in &self.callers {
             let token = folder.join(format!("{name}.token"));

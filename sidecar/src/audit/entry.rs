@@ -11,7 +11,7 @@ use crate::names::CallerName;
 use crate::policy::{Caller, CallerKind, Transport};
 
 /// Bytes of an entry at most, as C2SP tlog-tiles has it: its length stands before it in two bytes.
-pub const ENTRY_BYTES_MAX: usize = u16::MAX as usize;
+pub(super) const ENTRY_BYTES_MAX: usize = u16::MAX as usize;
 
 /// What an operation came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
