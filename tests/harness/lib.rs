@@ -3,6 +3,7 @@
 //! A [`Sidecar`] lives in a folder of its own, listens on ports that the system chose and on a socket in that
 //! folder, and ends when it is dropped. Nothing here waits for a fixed time: waits are for events, and bounded.
 
+mod audit;
 mod binary;
 mod client;
 mod data;
@@ -14,6 +15,7 @@ mod sidecar;
 mod skip;
 mod store;
 
+pub use audit::AuditEntry;
 pub use binary::keypod;
 pub use client::{Answer, Client, in_chunks};
 pub use data::{fhir_resources, repository, shared_data};

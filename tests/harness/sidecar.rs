@@ -286,6 +286,17 @@ impl Sidecar {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// Lets no file of it grow beyond this, as a full disk does; `None` takes that back. Needs no privileges.
+    ///
+    /// # Panics
+    /// If the process is gone.
+    pub fn let_files_grow_to(&self, bytes: Option<u64>) {
+        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw);
+        let limit = rustix::process::Rlimit { current: bytes, maximum: None };
+        let set = rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit);
+        set.expect("the process is there");
+    }
+
     /// Sends a signal to it.
     ///
     /// # Panics

@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod audit;
 mod batch;
 mod canary;
 mod cli;

@@ -73,3 +73,16 @@ async fn a_version_moved_to_another_key_does_not_unwrap() {
     opened.assert_problem(500, "internal");
     sidecar.client().encrypt("two", b"hello", &json!({})).await;
 }
+
+#[tokio::test]
+async fn what_cannot_be_recorded_is_not_done() {
+    let sidecar = Sidecar::start().await;
+    let client = sidecar.client();
+    let text = client.encrypt("demo", b"hello", &json!({})).await;
+    sidecar.let_files_grow_to(Some(1));
+    client.try_decrypt(&text, &json!({})).await.assert_problem(503, "audit_unavailable");
+    let octets = client.post_octets("/v1/encrypt?key=demo", &json!({}), b"x".to_vec()).await;
+    octets.assert_problem(503, "audit_unavailable");
+    sidecar.let_files_grow_to(None);
+    assert_eq!(client.decrypt(&text, &json!({})).await, b"hello", "it recovers by itself");
+}

@@ -1,11 +1,12 @@
-//! SIGKILL at any moment loses nothing that was acknowledged.
+//! SIGKILL at any moment loses nothing that was acknowledged: no key, no version, no state, no audit entry.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keypod_tests::{Client, SidecarBuilder, until};
+use keypod_tests::{Client, Sidecar, SidecarBuilder, until};
 use serde_json::{Value, json};
 
 use super::known::{Known, Sealed};
@@ -33,6 +34,8 @@ struct Worker {
     client: Client,
     known: Arc<Known>,
     acknowledged: Arc<AtomicUsize>,
+    /// The ids of the requests whose answers have come, whole.
+    answered: Arc<Mutex<Vec<String>>>,
     seed: u64,
 }
 
@@ -41,8 +44,10 @@ impl Worker {
     async fn post(&self, path: &str, body: Value, expected: u16) -> Option<Value> {
         let answer = self.client.request("POST", path).json(&body).send().await.ok()?;
         let status = answer.status();
+        let request = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
         let text = answer.bytes().await.ok()?;
         assert_eq!(status, expected, "{path} {}", String::from_utf8_lossy(&text));
+        self.answered.lock().unwrap().push(request);
         Some(serde_json::from_slice(&text).unwrap())
     }
 
@@ -107,6 +112,15 @@ impl Worker {
     }
 }
 
+/// Panics unless the log of this round has a success for each of these requests.
+fn assert_all_audited(sidecar: &Sidecar, round: u64, answered: &[String]) {
+    let entries = sidecar.audit_entries_of(round);
+    let done = entries.iter().filter(|entry| entry.said["outcome"] == "ok");
+    let done: HashSet<_> = done.filter_map(|entry| entry.said["request"].as_str()).collect();
+    let missing: Vec<_> = answered.iter().filter(|id| !done.contains(id.as_str())).collect();
+    assert!(missing.is_empty(), "round {round}: {} of {} are missing", missing.len(), answered.len());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigkill_at_any_moment_loses_nothing_that_was_acknowledged() {
     let builder = SidecarBuilder::new().variable("KEYPOD_LOG__FILTER", "info");
@@ -117,10 +131,12 @@ async fn sigkill_at_any_moment_loses_nothing_that_was_acknowledged() {
     for round in 1..=rounds() {
         let enough = usize::try_from(5 + scattered(round) % 400).unwrap();
         let acknowledged = Arc::new(AtomicUsize::new(0));
+        let answered = Arc::new(Mutex::new(Vec::new()));
         let worker = |number: u64| Worker {
             client: sidecar.client(),
             known: Arc::clone(&known),
             acknowledged: Arc::clone(&acknowledged),
+            answered: Arc::clone(&answered),
             seed: (round << 32) + (number << 24),
         };
         let mut workers: Vec<_> =
@@ -140,6 +156,7 @@ async fn sigkill_at_any_moment_loses_nothing_that_was_acknowledged() {
         assert!(acknowledged.load(Ordering::Relaxed) >= enough, "it ended before it was killed");
         sidecar.restart().await;
         known.check(&sidecar, round).await;
+        assert_all_audited(&sidecar, round, &answered.lock().unwrap());
     }
     let facts = known.facts();
     assert!(facts.sealed.len() > 100 && facts.keys.len() > 5, "it was idle when it was killed");
