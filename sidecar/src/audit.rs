@@ -1,8 +1,10 @@
 //! The audit log: who did what, when, how, with which outcome and by which policy, committed before the answer leaves.
 //!
-//! The format on disk is `docs/audit-log.md`. Depends on [`crate::names`], [`crate::clock`] and [`crate::file`]; a
+//! The format on disk is `docs/audit-log.md`. Depends on [`crate::names`], [`crate::secret`], [`crate::clock`] and [`crate::file`]; a
 //! root's signature comes in through a trait. It knows nothing of HTTP, of keys that encrypt, or of a store.
 
+mod hash;
 mod receipt;
 
+pub use hash::{AuditHash, AuditHashKey, HASH_BYTES, ciphertext_hash};
 pub use receipt::{AppendError, Durability, Receipt};

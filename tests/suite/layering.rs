@@ -16,10 +16,10 @@ const ARROWS: &[(&str, &str)] = &[
     ("file", ""),
     ("unreached", ""),
     ("flight", ""),
-    ("audit", ""),
     ("process", ""),
     ("telemetry", ""),
     ("secret", "names"),
+    ("audit", "names secret"),
     ("envelope", "names secret"),
     ("root", "alone names secret clock error_chain file unreached"),
     ("store", "names secret clock"),
@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("emergency", "alone names clock policy"),
     ("identity", "names clock error_chain file flight unreached secret policy root"),
     ("config", "names policy limits secret root store identity"),
-    ("keyring", "names secret clock error_chain flight policy envelope root store"),
+    ("keyring", "names secret clock error_chain flight audit policy envelope root store"),
     ("service", "names secret clock policy limits emergency envelope keyring store"),
     // It turns errors of every layer below into statuses, and shows their rows.
     (

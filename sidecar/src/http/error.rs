@@ -213,6 +213,7 @@ impl Failure {
             KeyringError::KeyExists => {
                 Self::new(Code::KeyExists, "use the key that is there, or choose another name")
             }
+            KeyringError::Reserved => Self::new(Code::InvalidRequest, error.to_string()),
             KeyringError::VersionDisabled => Self::new(
                 Code::VersionDisabled,
                 "enable the version, or rotate the key if it is to encrypt",
