@@ -15,6 +15,7 @@ mod error;
 mod facts;
 #[cfg(test)]
 mod faults;
+mod hash;
 mod layout;
 mod log;
 mod note;
@@ -39,7 +40,7 @@ mod writer;
 pub use attempt::Attempt;
 pub use entry::Outcome;
 pub use error::{DiskError, LogError};
-pub use facts::{CiphertextTag, Tag};
+pub use hash::{AuditHash, AuditHashKey, HASH_BYTES, ciphertext_hash};
 pub use log::{Log, LogStatus, Rotated};
 pub use receipt::{AppendError, Durability, Receipt};
 pub use retention::{Compressed, OldLog};
@@ -47,7 +48,6 @@ pub use settings::{LogSettings, Origin, OriginError};
 pub use start::{Damage, Ended, LogStart, Previous};
 pub use subscription::{Event, Subscription};
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -59,15 +59,6 @@ use crate::policy::Caller;
 use entry::{Entry, Millis};
 use facts::Facts;
 use refusals::Refusals;
-
-/// What turns what must not be written down into hashes that tell whether two are the same.
-pub trait Hasher: Send + Sync + fmt::Debug {
-    /// Of whom a message is about.
-    fn subject(&self, subject: &str) -> Tag;
-
-    /// Of a whole context, by its digest.
-    fn context(&self, digest: &[u8; 32]) -> Tag;
-}
 
 /// What becomes of an operation that cannot be recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -87,7 +78,7 @@ pub struct Audit(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     log: Log,
-    hasher: ArcSwap<Box<dyn Hasher>>,
+    hash_key: ArcSwap<AuditHashKey>,
     on_failure: OnFailure,
     clock: Arc<dyn Clock>,
     refusals: Refusals,
@@ -100,13 +91,13 @@ impl Audit {
     #[must_use]
     pub fn new(
         log: Log,
-        hasher: Box<dyn Hasher>,
+        hash_key: Arc<AuditHashKey>,
         on_failure: OnFailure,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let hasher = ArcSwap::from_pointee(hasher);
+        let hash_key = ArcSwap::new(hash_key);
         let (refusals, gap) = (Refusals::default(), AtomicU64::new(0));
-        Self(Arc::new(Shared { log, hasher, on_failure, clock, refusals, gap }))
+        Self(Arc::new(Shared { log, hash_key, on_failure, clock, refusals, gap }))
     }
 
     /// The log, for its health and its upkeep.
@@ -115,9 +106,9 @@ impl Audit {
         &self.0.log
     }
 
-    /// Has this make the hashes from now on.
-    pub fn set_hasher(&self, hasher: Box<dyn Hasher>) {
-        self.0.hasher.store(Arc::new(hasher));
+    /// Has this key make the hashes from now on.
+    pub fn set_hash_key(&self, hash_key: Arc<AuditHashKey>) {
+        self.0.hash_key.store(hash_key);
     }
 
     /// An attempt of `caller` at `operation` that begins now.
@@ -172,10 +163,6 @@ impl Audit {
         let entry = self.own_entry("refused", Outcome::Denied, &counts.to_json());
         let appended = self.0.log.append_all(vec![entry]).await;
         appended.map(drop).inspect_err(|_| self.0.refusals.put_back(counts))
-    }
-
-    fn with_hasher<T>(&self, hash: impl FnOnce(&dyn Hasher) -> T) -> T {
-        hash(&***self.0.hasher.load())
     }
 
     fn unix_millis(&self) -> u64 {

@@ -10,8 +10,10 @@
 //! - one unwrap in flight per key version, whoever waits: `three_thousand_cold_requests_make_one_unwrap`;
 //! - a failed refresh never extends a bound: `a_failed_refresh_never_extends_a_bound`;
 //! - usage is reserved in the store before it is used: `a_crash_over_counts_and_never_under_counts`;
-//! - a version that is disabled or destroyed leaves memory at the next look: `a_disabled_version_is_wiped`.
+//! - a version that is disabled or destroyed leaves memory at the next look: `a_disabled_version_is_wiped`;
+//! - a key whose name is reserved seals and opens nothing: `a_reserved_key_seals_and_opens_nothing`.
 
+mod audit_key;
 mod cache;
 mod error;
 mod follow;
@@ -27,6 +29,7 @@ mod setbacks;
 mod status;
 mod usage;
 
+pub use audit_key::AuditHashKeys;
 pub use error::KeyringError;
 pub use lifecycle::NewKey;
 pub use maintenance::MAINTAIN_EVERY;
@@ -39,6 +42,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use audit_key::HeldHashKey;
 use cache::{Cache, CachedKey, CachedVersion, Purpose};
 use maintenance::Schedule;
 use news::News;
@@ -111,6 +115,8 @@ struct Shared {
     store_problem: Mutex<Option<String>>,
     /// Keys whose newest version stays in memory, used or not.
     pinned: OnceLock<HashSet<KeyName>>,
+    /// What the audit log hashes with.
+    audit: HeldHashKey,
 }
 
 /// How a key is looked up in the store.
@@ -122,6 +128,8 @@ enum KeyLookup {
 
 /// What a key seals for.
 const SEALS: &[Action] = &[Action::Encrypt, Action::Rewrap];
+/// What may be done to a key of Keypod's own: it is looked after like any other, and seals and opens nothing.
+const CARES: &[Action] = &[Action::ReadKey, Action::Rotate, Action::SetState, Action::Destroy];
 /// What a key opens for.
 const OPENS: &[Action] = &[Action::Decrypt, Action::Rewrap];
 
@@ -223,6 +231,7 @@ impl Keyring {
             schedule: Schedule::default(),
             store_problem: Mutex::default(),
             pinned: OnceLock::new(),
+            audit: HeldHashKey::default(),
         }))
     }
 
@@ -366,6 +375,7 @@ impl Keyring {
     /// Gives unused reservations back and wipes every key. The store stays open for its owner to close.
     pub async fn close(&self) {
         self.0.cache.clear();
+        self.0.audit.clear();
         // They stay counted otherwise: more than was used, never less.
         if tokio::time::timeout(RETURN_MAX, self.return_unused()).await.is_err() {
             tracing::warn!("unused reservations stay counted: the store does not answer");
@@ -373,13 +383,19 @@ impl Keyring {
     }
 }
 
-/// The key that `permit` names, if it is for one of `actions`.
+/// The key that `permit` names, if it is for one of `actions`. Every use of a key and every change to one comes by here,
+/// so what a reserved key is not for is impossible, whoever may do it (`a_reserved_key_seals_and_opens_nothing`).
 fn permitted_key<'a>(
     permit: &'a Permit<'_>,
     actions: &[Action],
 ) -> Result<&'a KeyName, KeyringError> {
     match permit.key() {
-        Some(name) if actions.contains(&permit.action()) => Ok(name),
+        Some(name) if actions.contains(&permit.action()) => {
+            match name.is_reserved() && !CARES.contains(&permit.action()) {
+                true => Err(KeyringError::Reserved),
+                false => Ok(name),
+            }
+        }
         _ => Err(KeyringError::WrongPermit),
     }
 }

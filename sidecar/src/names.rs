@@ -59,6 +59,23 @@ text_name!(
     KeyName
 );
 
+/// What names of keys begin with that only Keypod itself makes and uses.
+const RESERVED: &str = "keypod.";
+
+impl KeyName {
+    /// `keypod.audit`: the key of the hashes in the audit log (docs/audit-log.md).
+    #[must_use]
+    pub fn audit() -> Self {
+        Self("keypod.audit".into())
+    }
+
+    /// Whether it begins with `keypod.`: such a key is made by Keypod, and seals and opens nothing.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with(RESERVED)
+    }
+}
+
 impl FromStr for KeyName {
     type Err = NameError;
 
@@ -243,6 +260,17 @@ mod tests {
         for bad in ["", "-a", "a-", ".a", "A", "a b", "a/b", "ä", "a\n", too_long.as_str()] {
             assert_eq!(bad.parse::<KeyName>(), Err(NameError::Key), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn names_that_begin_with_keypod_and_a_dot_are_reserved() {
+        for reserved in ["keypod.audit", "keypod.a", "keypod.a.b"] {
+            assert!(reserved.parse::<KeyName>().unwrap().is_reserved(), "{reserved}");
+        }
+        for free in ["keypod", "keypod-audit", "keypodx.audit", "a.keypod.audit", "keypod_audit"] {
+            assert!(!free.parse::<KeyName>().unwrap().is_reserved(), "{free}");
+        }
+        assert_eq!("keypod.audit".parse(), Ok(KeyName::audit()));
     }
 
     #[test]

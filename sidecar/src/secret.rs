@@ -100,6 +100,10 @@ key_in_arena!(
     SubjectSecret
 );
 key_in_arena!(
+    /// The key of the hashes in the audit log.
+    AuditHashSecret
+);
+key_in_arena!(
     /// The bytes of a [`DataKey`], before they are bound to their key version.
     DataKeyBytes
 );

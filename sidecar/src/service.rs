@@ -225,7 +225,10 @@ impl Service {
         let permit = self.permit(attempt, action, &name, Some(context), now)?;
         self.limits.admit_key(&name, amount, now.monotonic)?;
         match self.keyring.opening_key(&permit, key_ref, now).await {
-            Err(KeyringError::NoSuchVersion) => Err(Error::DecryptionFailed),
+            // A reserved key has sealed nothing, so this is no ciphertext of ours.
+            Err(KeyringError::NoSuchVersion | KeyringError::Reserved) => {
+                Err(Error::DecryptionFailed)
+            }
             other => Ok((other?, permit)),
         }
     }

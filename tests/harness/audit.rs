@@ -41,8 +41,14 @@ impl Sidecar {
     #[must_use]
     pub fn audit_entries_of(&self, number: u64) -> Vec<AuditEntry> {
         let start = format!("{number:06}-");
-        let is_it = |log: &PathBuf| log.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start));
-        logs(&self.audit_folder()).iter().filter(|log| is_it(log)).flat_map(|log| read(log)).collect()
+        let is_it = |log: &PathBuf| {
+            log.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start))
+        };
+        logs(&self.audit_folder())
+            .iter()
+            .filter(|log| is_it(log))
+            .flat_map(|log| read(log))
+            .collect()
     }
 
     /// The entries with this request id, in order.
@@ -57,7 +63,8 @@ impl Sidecar {
     /// # Panics
     /// If it does not come.
     pub async fn until_audited(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-        let find = || self.audit_entries().into_iter().map(|entry| entry.said).find(|said| is_it(said));
+        let find =
+            || self.audit_entries().into_iter().map(|entry| entry.said).find(|said| is_it(said));
         until(what, async || find().is_some()).await;
         find().expect("it was there a moment ago")
     }

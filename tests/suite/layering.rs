@@ -24,11 +24,11 @@ const ARROWS: &[(&str, &str)] = &[
     ("store", "names secret clock"),
     ("policy", "names clock file envelope"),
     ("limits", "names clock"),
-    ("audit", "names clock error_chain policy envelope root"),
+    ("audit", "names clock error_chain secret policy envelope root"),
     ("emergency", "alone names clock policy"),
     ("identity", "names clock error_chain file flight unreached secret policy root"),
     ("config", "names policy limits audit secret root store identity"),
-    ("keyring", "names secret clock error_chain flight policy envelope root store"),
+    ("keyring", "names secret clock error_chain flight audit policy envelope root store"),
     ("service", "names secret clock policy limits emergency audit envelope keyring store"),
     // It turns errors of every layer below into statuses, and shows their rows.
     (

@@ -10,36 +10,13 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{StartError, timer};
-use crate::audit::{Audit, Ended, Hasher, Log, LogStart, OldLog, Outcome, Tag, own_entry};
+use crate::audit::{Audit, Ended, Log, LogStart, OldLog, Outcome, own_entry};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::error_chain::error_chain;
 use crate::http::Api;
 use crate::keyring::Keyring;
 use crate::root::authority::Authority;
-
-// STUB until the keyring has it
-#[derive(Debug)]
-struct AuditHashKey;
-impl AuditHashKey {
-    fn version(&self) -> crate::names::KeyVersion {
-        crate::names::KeyVersion::FIRST
-    }
-    fn subject(&self, s: &str) -> [u8; 16] {
-        *<[u8; 32]>::from(Sha256::digest(s)).first_chunk().unwrap()
-    }
-    fn context(&self, s: &[u8; 32]) -> [u8; 16] {
-        *s.first_chunk().unwrap()
-    }
-}
-impl Keyring {
-    async fn audit_hash_key(
-        &self,
-        _: crate::clock::Now,
-    ) -> Result<AuditHashKey, crate::keyring::KeyringError> {
-        Ok(AuditHashKey)
-    }
-}
 
 /// What was counted is recorded this often, at most.
 const RECORD_COUNTS_EVERY: Duration = Duration::from_secs(1);
@@ -63,7 +40,7 @@ pub(super) async fn open(
     let log = Log::open(settings, authorities, Arc::clone(&clock) as _, first).await?;
     let status = log.status();
     tracing::info!(log = %status.origin, number = status.number, "audit log");
-    Ok(Audit::new(log, Box::new(KeyedHasher(key)), config.audit.on_failure, clock))
+    Ok(Audit::new(log, key, config.audit.on_failure, clock))
 }
 
 /// SHA-256 of the configuration in force, in hexadecimal: it tells whether two starts had the same.
@@ -206,24 +183,10 @@ fn described(old: &OldLog) -> Value {
 /// Hashes with the newest version of the key from now on. While the key cannot be had, the one in memory goes on.
 async fn follow_hash_key(api: &Api, audit: &Audit) {
     match api.service().keyring().audit_hash_key(api.service().now()).await {
-        Ok(key) => audit.set_hasher(Box::new(KeyedHasher(key))),
+        Ok(key) => audit.set_hash_key(key),
         Err(error) => tracing::warn!(
             error = error_chain(&error),
             "the audit log's hashes go on with the key in memory"
         ),
-    }
-}
-
-/// The hashes of the audit log, under a version of the key `keypod.audit`.
-#[derive(Debug)]
-struct KeyedHasher(AuditHashKey);
-
-impl Hasher for KeyedHasher {
-    fn subject(&self, subject: &str) -> Tag {
-        Tag { version: self.0.version(), hash: self.0.subject(subject) }
-    }
-
-    fn context(&self, digest: &[u8; 32]) -> Tag {
-        Tag { version: self.0.version(), hash: self.0.context(digest) }
     }
 }

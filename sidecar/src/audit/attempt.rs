@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::entry::{Asker, ENTRY_BYTES_MAX, Entry, Millis, Outcome, add_members, part_member};
-use super::facts::{CiphertextTag, Facts, Moved, Tag};
+use super::facts::{CiphertextHash, Facts, Moved};
+use super::hash::AuditHash;
 use super::{AppendError, Audit, Receipt};
 use crate::envelope::Context;
 use crate::names::{KeyName, KeyVersion};
@@ -118,7 +119,7 @@ impl Attempt {
 
     /// It is about this ciphertext.
     pub fn about_ciphertext(&mut self, ciphertext: &[u8]) {
-        self.facts().ciphertext = Some(CiphertextTag::of(ciphertext));
+        self.facts().ciphertext = Some(CiphertextHash::of(ciphertext));
     }
 
     /// Policy permitted it.
@@ -196,14 +197,13 @@ impl Attempt {
     }
 
     /// Whom a context names, and the context.
-    fn hashes(&self, context: &Context) -> (Option<Tag>, Option<Tag>) {
+    fn hashes(&self, context: &Context) -> (Option<AuditHash>, Option<AuditHash>) {
         if context.is_empty() {
             return (None, None);
         }
-        self.audit.with_hasher(|hasher| {
-            let subject = context.value(SUBJECT).map(|subject| hasher.subject(subject));
-            (subject, Some(hasher.context(&context.digest())))
-        })
+        let key = self.audit.0.hash_key.load();
+        let subject = context.value(SUBJECT).map(|subject| key.entry(key.subject(subject)));
+        (subject, Some(key.entry(key.context(&context.digest()))))
     }
 
     fn facts(&mut self) -> &mut Facts {

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
+use super::hash::AuditHash;
 use crate::envelope::HEADER_BYTES;
 use crate::names::{KeyName, KeyVersion};
 
@@ -15,35 +16,14 @@ const POLICIES_MAX: usize = 16;
 /// Bytes of a policy's id that an entry shows.
 const POLICY_BYTES_MAX: usize = 128;
 
-/// A hash that tells whether two entries are about the same, and nothing else: the version of its key, and 16 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tag {
-    /// The version of the key `keypod.audit`.
-    pub version: KeyVersion,
-    /// The first 16 bytes of an HMAC-SHA-256.
-    pub hash: [u8; 16],
-}
-
-impl std::fmt::Display for Tag {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}:{}", self.version, URL_SAFE_NO_PAD.encode(self.hash))
-    }
-}
-
-impl Serialize for Tag {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// Which ciphertext: the first 8 bytes of the SHA-256 of its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CiphertextTag([u8; 8]);
+pub(super) struct CiphertextHash([u8; 8]);
 
-impl CiphertextTag {
+impl CiphertextHash {
     /// Of a ciphertext, or of the header that it begins with.
     #[must_use]
-    pub fn of(ciphertext: &[u8]) -> Self {
+    pub(super) fn of(ciphertext: &[u8]) -> Self {
         let header = ciphertext.get(..HEADER_BYTES).unwrap_or(ciphertext);
         let hash: [u8; 32] = Sha256::digest(header).into();
         let [a, b, c, d, e, f, g, h, ..] = hash;
@@ -51,7 +31,7 @@ impl CiphertextTag {
     }
 }
 
-impl Serialize for CiphertextTag {
+impl Serialize for CiphertextHash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut text = [0; 11];
         let written = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).unwrap_or_default();
@@ -66,7 +46,7 @@ pub(super) struct Moved {
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_number")]
     pub(super) version: Option<KeyVersion>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ciphertext: Option<CiphertextTag>,
+    pub(super) ciphertext: Option<CiphertextHash>,
 }
 
 /// What is known of an operation or an item. What is not known, or does not apply, is left out.
@@ -79,18 +59,18 @@ pub(super) struct Facts {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) bytes: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) subject: Option<Tag>,
+    pub(super) subject: Option<AuditHash>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) context: Option<Tag>,
+    pub(super) context: Option<AuditHash>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ciphertext: Option<CiphertextTag>,
+    pub(super) ciphertext: Option<CiphertextHash>,
     /// Of a rewrap: what was moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) from: Option<Moved>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) new_subject: Option<Tag>,
+    pub(super) new_subject: Option<AuditHash>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) new_context: Option<Tag>,
+    pub(super) new_context: Option<AuditHash>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_ids")]
     pub(super) policies: Option<Arc<[Arc<str>]>>,
     #[serde(skip_serializing_if = "is_false")]

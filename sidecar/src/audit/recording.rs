@@ -6,25 +6,23 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Audit, Durability, Hasher, Log, LogSettings, OnFailure, Outcome, Tag, own_entry};
+use super::{Audit, AuditHashKey, Durability, Log, LogSettings, OnFailure, Outcome, own_entry};
 use crate::clock::{Clock, SystemClock};
-use crate::names::KeyVersion;
+use crate::envelope::data_key;
+use crate::names::{KeyId, KeyRef, KeyVersion};
 use crate::root::authority::Authority;
+use crate::secret::{Arena, KeyVersionSecret, Protection};
 
-/// Hashes that tell two apart and hide nothing.
-#[derive(Debug)]
-struct KnownHasher;
-
-impl Hasher for KnownHasher {
-    fn subject(&self, subject: &str) -> Tag {
-        let mut hash = [0; 16];
-        hash[0] = subject.bytes().fold(0, u8::wrapping_add);
-        Tag { version: KeyVersion::FIRST, hash }
-    }
-
-    fn context(&self, digest: &[u8; 32]) -> Tag {
-        Tag { version: KeyVersion::FIRST, hash: *digest.first_chunk().unwrap() }
-    }
+/// A key of the hashes, the same in every test.
+fn hash_key() -> Arc<AuditHashKey> {
+    let arena = Arena::with_protection_at_most(Protection::Heap).unwrap();
+    let key = KeyRef { id: KeyId::from_bytes([9; 8]), version: KeyVersion::FIRST };
+    let secret = KeyVersionSecret::fill(&arena, |bytes| {
+        bytes.fill(7);
+        Ok::<_, std::convert::Infallible>(())
+    });
+    let data_key = data_key(&arena, key, &secret.unwrap(), None).unwrap();
+    Arc::new(AuditHashKey::derive(&arena, &data_key).unwrap())
 }
 
 /// An audit log in a temporary folder.
@@ -55,7 +53,7 @@ impl Recorded {
         let first = |_: &_| own_entry(&*clock, "start", Outcome::Ok, &Value::Null);
         let authorities: Vec<Arc<dyn Authority>> = vec![super::testing::Root::new()];
         let log = Log::open(settings, authorities, Arc::clone(&clock), first).await.unwrap();
-        let audit = Audit::new(log, Box::new(KnownHasher), OnFailure::Refuse, clock);
+        let audit = Audit::new(log, hash_key(), OnFailure::Refuse, clock);
         Self { audit, folder }
     }
 

@@ -213,6 +213,7 @@ fn advice_on_key(error: &KeyringError) -> &'static str {
             "enable the version, or rotate the key if it is to encrypt"
         }
         KeyringError::VersionDestroyed => "nothing brings it back",
+        KeyringError::Reserved => "names that begin with keypod. are reserved",
         KeyringError::Conflict(text) => text,
         KeyringError::LimitTooSmall => {
             "it is larger than what one version of this key may seal: use a key with larger limits"

@@ -25,6 +25,9 @@ pub enum KeyringError {
     /// There is a key of that name already.
     #[error("there is a key of that name already")]
     KeyExists,
+    /// The name is one of Keypod's own.
+    #[error("names that begin with keypod. are reserved")]
+    Reserved,
     /// The version's state does not allow this use.
     #[error("the state of this key version does not allow this")]
     VersionDisabled,

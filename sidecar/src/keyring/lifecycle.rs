@@ -38,6 +38,16 @@ impl Keyring {
         now: Now,
     ) -> Result<KeyRecord, KeyringError> {
         let name = permitted_key(permit, &[Action::CreateKey])?;
+        self.make_key(name, new, now).await
+    }
+
+    /// Makes a key with its first version.
+    pub(super) async fn make_key(
+        &self,
+        name: &KeyName,
+        new: NewKey,
+        now: Now,
+    ) -> Result<KeyRecord, KeyringError> {
         if self.0.store.key_by_name(name).await?.is_some() {
             return Err(KeyringError::KeyExists);
         }

@@ -123,7 +123,12 @@ impl Keyring {
     }
 
     /// A version in memory, within the bound of `purpose`.
-    fn fresh(&self, key_ref: KeyRef, purpose: Purpose, now: Now) -> Option<Arc<CachedVersion>> {
+    pub(super) fn fresh(
+        &self,
+        key_ref: KeyRef,
+        purpose: Purpose,
+        now: Now,
+    ) -> Option<Arc<CachedVersion>> {
         let cached = self.0.cache.version(key_ref)?;
         (now.since(cached.unwrapped_at) <= self.0.stale_max(purpose)).then_some(cached)
     }

@@ -110,6 +110,7 @@ impl Keyring {
         let pinned = self.0.pinned.get_or_init(HashSet::new);
         self.0.cache.evict(settings.idle_evict, stale_max, pinned, now);
         self.0.setbacks.prune(now);
+        self.forget_unusable_hash_key();
     }
 
     /// Rotates by period, destroys what is to be destroyed, and has the preloaded keys in memory.

@@ -1,5 +1,6 @@
 //! The keyring under a manual clock, over a root and a store that fail, stall and lie as they are told.
 
+mod audit_key;
 mod bounds;
 mod fakes;
 mod flights;

@@ -90,6 +90,7 @@ fn of_keyring(error: &KeyringError) -> Code {
         KeyringError::NoSuchKey | KeyringError::NoSuchVersion | KeyringError::NoSuchApproval => {
             Code::KeyNotFound
         }
+        KeyringError::Reserved => Code::InvalidRequest,
         KeyringError::SamePerson => Code::Forbidden,
         KeyringError::KeyExists => Code::KeyExists,
         KeyringError::VersionDisabled => Code::VersionDisabled,

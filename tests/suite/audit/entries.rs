@@ -79,7 +79,10 @@ async fn go_through_messages(audited: &mut Audited<'_>) {
     let body = json!({ "key": "demo", "plaintext": plaintext, "context": context() });
     let (answer, sealed) = audited.one("encrypt", audited.post("/v1/encrypt", &body)).await;
     let ciphertext = answer.text("ciphertext");
-    assert_eq!((&sealed["key"], &sealed["version"], &sealed["bytes"]), (&json!("demo"), &json!(1), &json!(5)));
+    assert_eq!(
+        (&sealed["key"], &sealed["version"], &sealed["bytes"]),
+        (&json!("demo"), &json!(1), &json!(5))
+    );
     assert_eq!((&sealed["caller"], &sealed["proof"]), (&json!("admin"), &json!("token")));
 
     let body = json!({ "ciphertext": ciphertext, "context": context() });
@@ -96,7 +99,8 @@ async fn go_through_messages(audited: &mut Audited<'_>) {
     let (_, batch) = audited.one("b1", audited.post("/v1/encrypt/batch", &body)).await;
     assert_eq!(batch["counts"], json!({ "ok": 1, "failed": 1 }), "{batch}");
     assert_eq!(batch["items"][1]["code"], "invalid_request");
-    let items = json!([{ "ciphertext": ciphertext, "context": context() }, { "ciphertext": ciphertext }]);
+    let items =
+        json!([{ "ciphertext": ciphertext, "context": context() }, { "ciphertext": ciphertext }]);
     let body = json!({ "items": items });
     let (_, batch) = audited.one("b2", audited.post("/v1/decrypt/batch", &body)).await;
     assert_eq!(batch["items"][0]["subject"], sealed["subject"]);
@@ -106,16 +110,22 @@ async fn go_through_messages(audited: &mut Audited<'_>) {
 
 async fn go_through_octets(audited: &mut Audited<'_>) {
     for bytes in [5, STREAMED] {
-        let request = audited.client.octets("/v1/encrypt?key=demo", &context()).body(vec![7; bytes]);
+        let request =
+            audited.client.octets("/v1/encrypt?key=demo", &context()).body(vec![7; bytes]);
         let name = format!("octets-{bytes}");
         let (sealed, entries) = audited.send(&name, request).await;
         assert_eq!(sealed.status, 200);
         let last = entries.last().unwrap();
-        assert_eq!((&last["outcome"], &last["bytes"]), (&json!("ok"), &json!(bytes)), "{entries:?}");
+        assert_eq!(
+            (&last["outcome"], &last["bytes"]),
+            (&json!("ok"), &json!(bytes)),
+            "{entries:?}"
+        );
         assert_eq!(entries.len(), if bytes == 5 { 1 } else { 2 });
         for path in ["/v1/decrypt", "/v1/rewrap"] {
             let request = audited.client.octets(path, &context()).body(sealed.body.to_vec());
-            let (answer, entries) = audited.send(&format!("{name}{}", path.replace('/', "-")), request).await;
+            let (answer, entries) =
+                audited.send(&format!("{name}{}", path.replace('/', "-")), request).await;
             assert_eq!(answer.status, 200);
             assert_eq!(entries.last().unwrap()["outcome"], "ok", "{entries:?}");
         }
@@ -126,7 +136,8 @@ async fn go_through_keys(audited: &mut Audited<'_>) {
     audited.change("create", audited.post("/v1/keys", &json!({ "name": "second" }))).await;
     audited.one("list", audited.get("/v1/keys")).await;
     audited.one("show", audited.get("/v1/keys/second")).await;
-    let (_, rotated) = audited.change("rotate", audited.post("/v1/rotate", &json!({ "key": "second" }))).await;
+    let (_, rotated) =
+        audited.change("rotate", audited.post("/v1/rotate", &json!({ "key": "second" }))).await;
     assert_eq!((&rotated["key"], &rotated["version"]), (&json!("second"), &json!(2)));
     let version = "/v1/keys/second/versions/1";
     let state = audited.post(&format!("{version}/state"), &json!({ "state": "disabled" }));
@@ -154,7 +165,9 @@ async fn every_operation_has_its_entry_when_its_answer_comes() {
     audited.send("begin", audited.post("/v1/emergency", &body)).await;
     audited.send("end", audited.client.request("POST", "/v1/emergency/end")).await;
     audited.send("approve", audited.client.request("POST", "/v1/approvals/none")).await;
-    audited.send("hash", audited.post("/v1/audit/hash", &json!({ "subject": "patient-4711" }))).await;
+    audited
+        .send("hash", audited.post("/v1/audit/hash", &json!({ "subject": "patient-4711" })))
+        .await;
 
     let described = sidecar.client().get("/openapi.json").await.json();
     let paths = described["paths"].as_object().unwrap().values();
@@ -182,7 +195,11 @@ async fn what_is_denied_and_what_fails_has_its_entry_too() {
     let wrong = json!({ "ciphertext": ciphertext, "context": {} });
     for (name, request, code) in [
         ("wrong-context", admin.post("/v1/decrypt", &wrong), "decryption_failed"),
-        ("no-json", admin.client.request("POST", "/v1/decrypt").body("{"), "unsupported_media_type"),
+        (
+            "no-json",
+            admin.client.request("POST", "/v1/decrypt").body("{"),
+            "unsupported_media_type",
+        ),
         ("no-key", admin.get("/v1/keys/none"), "key_not_found"),
         ("no-field", admin.post("/v1/encrypt", &json!({})), "invalid_request"),
     ] {
@@ -242,8 +259,14 @@ async fn a_log_begins_with_a_start_and_ends_with_a_close() {
     let entries = sidecar.audit_entries();
     let of_first: Vec<_> = entries.iter().filter(|entry| entry.log == 1).collect();
     let (first, last) = (of_first.first().unwrap(), of_first.last().unwrap());
-    assert_eq!((&first.said["operation"], &first.said["detail"]["reason"]), (&json!("start"), &json!("boot")));
-    assert_eq!((&last.said["operation"], &last.said["detail"]["reason"]), (&json!("close"), &json!("stop")));
+    assert_eq!(
+        (&first.said["operation"], &first.said["detail"]["reason"]),
+        (&json!("start"), &json!("boot"))
+    );
+    assert_eq!(
+        (&last.said["operation"], &last.said["detail"]["reason"]),
+        (&json!("close"), &json!("stop"))
+    );
     let second = entries.iter().find(|entry| entry.log == 2).unwrap();
     assert_eq!(second.said["detail"]["previous"]["ended"], "clean");
     assert_eq!(second.said["detail"]["previous"]["entries"], of_first.len());

@@ -1,8 +1,8 @@
 //! SIGKILL at any moment loses nothing that was acknowledged: no key, no version, no state, no audit entry.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -118,7 +118,12 @@ fn assert_all_audited(sidecar: &Sidecar, round: u64, answered: &[String]) {
     let done = entries.iter().filter(|entry| entry.said["outcome"] == "ok");
     let done: HashSet<_> = done.filter_map(|entry| entry.said["request"].as_str()).collect();
     let missing: Vec<_> = answered.iter().filter(|id| !done.contains(id.as_str())).collect();
-    assert!(missing.is_empty(), "round {round}: {} of {} are missing", missing.len(), answered.len());
+    assert!(
+        missing.is_empty(),
+        "round {round}: {} of {} are missing",
+        missing.len(),
+        answered.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
