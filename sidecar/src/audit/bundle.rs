@@ -52,6 +52,13 @@ pub(super) fn leaves(bundle: &[u8]) -> (Vec<Hash>, usize) {
     (leaves, bundle.len() - entries.torn_bytes())
 }
 
+/// The first `count` entries of a bundle, in its form; `None` if it has fewer.
+pub(super) fn first(bundle: &[u8], count: usize) -> Option<&[u8]> {
+    let mut entries = Entries::of(bundle);
+    (entries.by_ref().take(count).count() == count)
+        .then(|| bundle.get(..bundle.len() - entries.torn_bytes()))?
+}
+
 /// Whether an entry can have so many bytes.
 pub(super) fn fits(bytes: usize) -> bool {
     bytes <= ENTRY_BYTES_MAX

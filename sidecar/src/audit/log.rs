@@ -471,8 +471,7 @@ fn look(disk: Disk, settings: &LogSettings) -> Result<(Chain, Option<Found>, u64
     let chain = Chain::open(disk, &settings.folder)?;
     let logs = chain::logs(&chain.top)?;
     let Some(name) = logs.last() else { return Ok((chain, None, 1)) };
-    let recovered = recover(&chain.disk, &chain.top, name, settings.origin.as_str());
-    let found = recovered.map_err(LogError::Disk)?;
+    let found = recover(&chain.disk, &chain.top, name, settings.origin.as_str());
     say(&found, &chain.top.join(name.folder()));
     Ok((chain, Some(found), name.number + 1))
 }

@@ -7,7 +7,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use tlog_tiles::Hash;
+use tlog_tiles::{HASH_SIZE, Hash};
 
 use super::bundle;
 use super::certificate::Statement;
@@ -23,7 +23,9 @@ use super::start::{Damage, Ended};
 use super::tree::{FullTile, Tree};
 
 /// No bundle is longer.
-const BUNDLE_BYTES_MAX: u64 = (BUNDLE) * (ENTRY_BYTES_MAX as u64 + bundle::LENGTH_BYTES as u64);
+const BUNDLE_BYTES_MAX: u64 = BUNDLE * (ENTRY_BYTES_MAX as u64 + bundle::LENGTH_BYTES as u64);
+
+const TILE_BYTES: u64 = (TILE_WIDTH * HASH_SIZE) as u64;
 
 /// The log before, as it was found.
 #[derive(Debug)]
@@ -41,6 +43,7 @@ pub(super) struct Found {
 #[derive(Debug)]
 struct Survey {
     folder: PathBuf,
+    statement: Option<Statement>,
     /// Full bundles, without a gap.
     bundles: u64,
     tail: Option<Vec<u8>>,
@@ -51,22 +54,18 @@ struct Survey {
     checkpoint: Option<(u64, Hash)>,
     damage: Option<Damage>,
     tree: Tree,
+    /// The tree at the checkpoint.
+    signed: Tree,
     /// Tiles that are missing or wrong on the disk.
     tiles: Vec<FullTile>,
 }
 
-/// Looks at the log `name`, and mends it unless it is damaged.
-pub(super) fn recover(
-    disk: &Disk,
-    top: &Path,
-    name: &LogName,
-    origin: &str,
-) -> Result<Found, DiskError> {
+/// Looks at the log `name`, and mends it unless it is damaged. What cannot be read counts as damage, and what cannot be
+/// mended stays as it is: neither keeps the next log from beginning.
+pub(super) fn recover(disk: &Disk, top: &Path, name: &LogName, origin: &str) -> Found {
     let folder = top.join(name.folder());
-    let certificate = disk::read(&folder.join(CERTIFICATE), NOTE_BYTES_MAX)?;
-    let statement = certificate.and_then(|note| Statement::read(&note).ok());
-    let mut survey = Survey::of(folder, statement.as_ref())?;
-    survey.grow()?;
+    let mut survey = Survey::of(folder);
+    survey.grow();
     let size = survey.tree.size();
     let checkpoint_size = survey.checkpoint.map_or(0, |(size, _)| size);
     let ended = match survey.damage {
@@ -74,89 +73,119 @@ pub(super) fn recover(
         None if survey.tail.is_none() && size == checkpoint_size => Ended::Clean,
         None => Ended::Unclean { vouched_for: size.saturating_sub(checkpoint_size) },
     };
-    if !matches!(ended, Ended::Damaged(_)) {
-        survey.mend(disk, top)?;
+    if !matches!(ended, Ended::Damaged(_))
+        && let Err(error) = survey.mend(disk, top, ended == Ended::Clean)
+    {
+        tracing::warn!(error = %error.text(), "the audit log before cannot be mended yet");
     }
-    Ok(Found {
-        origin: statement.map_or_else(|| format!("{origin}/{}", name.id), |said| said.log),
+    let said = survey.statement.map(|said| said.log);
+    Found {
+        origin: said.unwrap_or_else(|| format!("{origin}/{}", name.id)),
         checkpoint_size,
         size,
         root: survey.tree.root().0,
         ended,
         torn_bytes: survey.torn_bytes,
-    })
+    }
 }
 
 impl Survey {
-    fn of(folder: PathBuf, statement: Option<&Statement>) -> Result<Self, DiskError> {
-        let mut damage = statement.is_none().then_some(Damage::Certificate);
-        let checkpoint = disk::read(&folder.join(CHECKPOINT), NOTE_BYTES_MAX)?
-            .zip(statement)
-            .and_then(|(note, statement)| {
-                let said = read_checkpoint(&note, &statement.key).ok()?;
-                (said.origin() == statement.log).then(|| (said.size(), *said.hash()))
-            });
-        if checkpoint.is_none() {
-            damage = damage.or(Some(Damage::Checkpoint));
-        }
-        let mut bundles = 0;
-        while bundle_is_there(&folder, bundles) {
-            bundles += 1;
-        }
-        let tail = disk::read(&folder.join(TAIL), BUNDLE_BYTES_MAX)?;
+    fn of(folder: PathBuf) -> Self {
         let mut survey = Self {
             folder,
-            bundles,
-            rest: tail.clone().unwrap_or_default(),
-            tail,
+            statement: None,
+            bundles: 0,
+            tail: None,
+            rest: Vec::new(),
             leaves: Vec::new(),
             torn_bytes: 0,
-            checkpoint,
-            damage,
+            checkpoint: None,
+            damage: None,
             tree: Tree::default(),
+            signed: Tree::default(),
             tiles: Vec::new(),
         };
+        survey.read_notes();
+        while bundle_is_there(&survey.folder, survey.bundles) {
+            survey.bundles += 1;
+        }
+        survey.tail = survey.read(TAIL, BUNDLE_BYTES_MAX);
+        survey.rest = survey.tail.clone().unwrap_or_default();
         let (leaves, whole) = bundle::leaves(&survey.rest);
         survey.torn_bytes = survey.rest.len() - whole;
         survey.rest.truncate(whole);
+        if leaves.len() > TILE_WIDTH {
+            survey.damaged(Damage::Altered);
+        }
         survey.leaves = leaves;
-        survey.take_the_partial_bundle_if_it_has_more()?;
-        Ok(survey)
+        survey.take_the_partial_bundle_if_it_has_more();
+        survey
+    }
+
+    /// Keeps the first damage that is found.
+    fn damaged(&mut self, damage: Damage) {
+        self.damage.get_or_insert(damage);
+    }
+
+    /// A file of the log; `None` if there is none or it cannot be read, which is damage.
+    fn read(&mut self, name: &str, bytes_max: u64) -> Option<Vec<u8>> {
+        match disk::read(&self.folder.join(name), bytes_max) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::warn!(error = %error.text(), "a file of the audit log before cannot be read");
+                self.damaged(Damage::Unreadable);
+                None
+            }
+        }
+    }
+
+    fn read_notes(&mut self) {
+        let certificate = self.read(CERTIFICATE, NOTE_BYTES_MAX);
+        self.statement = certificate.and_then(|note| Statement::read(&note).ok());
+        let checkpoint = self.read(CHECKPOINT, NOTE_BYTES_MAX);
+        let Some(statement) = &self.statement else { return self.damaged(Damage::Certificate) };
+        self.checkpoint = checkpoint.and_then(|note| {
+            let said = read_checkpoint(&note, &statement.key).ok()?;
+            (said.origin() == statement.log).then(|| (said.size(), *said.hash()))
+        });
+        if self.checkpoint.is_none() {
+            self.damaged(Damage::Checkpoint);
+        }
     }
 
     /// The entries of a closed log's end are in its partial bundle; so are those that a tail lost.
-    fn take_the_partial_bundle_if_it_has_more(&mut self) -> Result<(), DiskError> {
-        let Some((size, _)) = self.checkpoint else { return Ok(()) };
+    fn take_the_partial_bundle_if_it_has_more(&mut self) {
+        let Some((size, _)) = self.checkpoint else { return };
         let width = usize::try_from(size % BUNDLE).unwrap_or(0);
         if size / BUNDLE != self.bundles || width <= self.leaves.len() {
-            return Ok(());
+            return;
         }
-        let path = self.folder.join(Tile::Entries.partial_path(self.bundles, width));
-        if let Some(bytes) = disk::read(&path, BUNDLE_BYTES_MAX)? {
+        let partial = Tile::Entries.partial_path(self.bundles, width);
+        if let Some(bytes) = self.read(&partial, BUNDLE_BYTES_MAX) {
             let (leaves, whole) = bundle::leaves(&bytes);
             if leaves.len() == width && whole == bytes.len() {
                 self.rest = bytes;
                 self.leaves = leaves;
             }
         }
-        Ok(())
     }
 
     /// Computes the tree of all entries there are, and compares it with the checkpoint.
-    fn grow(&mut self) -> Result<(), DiskError> {
-        let Some((size, root)) = self.checkpoint else { return self.grow_from_entries() };
-        if self.bundles * BUNDLE + self.leaves.len() as u64 >= size
-            && let Some(tree) = self.tree_by_tiles(size)?
-            && self.grow_past_checkpoint(tree, size, root)?
+    fn grow(&mut self) {
+        if let Some((size, root)) = self.checkpoint
+            && self.bundles * BUNDLE + self.leaves.len() as u64 >= size
+            && let Some(tree) = self.tree_by_tiles(size)
+            && self.grow_past_checkpoint(tree, size, root)
         {
-            return Ok(());
+            return;
         }
-        self.grow_from_entries()
+        self.grow_from_entries();
     }
 
     /// The tree at the last full bundle before the checkpoint, by its tiles; `None` if one is missing.
-    fn tree_by_tiles(&self, size: u64) -> Result<Option<Tree>, DiskError> {
+    fn tree_by_tiles(&self, size: u64) -> Option<Tree> {
         let mut above = Vec::new();
+        // With seven levels there is room for 2^56 entries.
         for level in 0_u8..7 {
             let hashes = size >> (8 * u32::from(level));
             if hashes == 0 {
@@ -164,66 +193,55 @@ impl Survey {
             }
             for number in 0..hashes / BUNDLE {
                 if !disk::is_file(&self.folder.join(Tile::Hashes(level).path(number))) {
-                    return Ok(None);
+                    return None;
                 }
             }
             if level > 0 {
                 let width = usize::try_from(hashes % BUNDLE).unwrap_or(0);
-                let Some(row) = self.partial_tile(level, hashes / BUNDLE, width)? else {
-                    return Ok(None);
-                };
-                above.push(row);
+                above.push(self.partial_tile(level, hashes / BUNDLE, width)?);
             }
         }
-        Ok(Some(Tree::resumed(size - size % BUNDLE, above)))
+        Some(Tree::resumed(size - size % BUNDLE, above))
     }
 
-    fn partial_tile(
-        &self,
-        level: u8,
-        number: u64,
-        width: usize,
-    ) -> Result<Option<Vec<Hash>>, DiskError> {
+    fn partial_tile(&self, level: u8, number: u64, width: usize) -> Option<Vec<Hash>> {
         if width == 0 {
-            return Ok(Some(Vec::new()));
+            return Some(Vec::new());
         }
         let path = self.folder.join(Tile::Hashes(level).partial_path(number, width));
-        let bytes = disk::read(&path, TILE_WIDTH as u64 * 32)?.unwrap_or_default();
-        Ok((bytes.len() == width * 32).then(|| read_hashes(&bytes)))
+        let bytes = disk::read(&path, TILE_BYTES).ok()??;
+        (bytes.len() == width * HASH_SIZE).then(|| read_hashes(&bytes))
     }
 
     /// Adds to `tree` what comes after it. `false` if it does not lead to the checkpoint's root hash.
-    fn grow_past_checkpoint(
-        &mut self,
-        mut tree: Tree,
-        size: u64,
-        root: Hash,
-    ) -> Result<bool, DiskError> {
+    fn grow_past_checkpoint(&mut self, mut tree: Tree, size: u64, root: Hash) -> bool {
         let mut reached = tree.size() == size && tree.root() == root;
+        self.signed = tree.clone();
         for number in tree.size() / BUNDLE..=self.bundles {
-            let Some(leaves) = self.leaves_of(number)? else { return Ok(false) };
+            let Some(leaves) = self.leaves_of(number) else { return false };
             for leaf in leaves {
                 tree.push(leaf);
                 if tree.size() == size {
                     reached = tree.root() == root;
+                    self.signed = tree.clone();
                 }
             }
             if !reached {
-                return Ok(false);
+                return false;
             }
-            self.keep_full_tiles(&mut tree)?;
+            self.keep_full_tiles(&mut tree);
         }
         self.tree = tree;
-        Ok(reached)
+        true
     }
 
-    fn grow_from_entries(&mut self) -> Result<(), DiskError> {
+    fn grow_from_entries(&mut self) {
         let mut tree = Tree::default();
         self.tiles.clear();
         let mut reached = self.checkpoint.is_some_and(|(size, _)| size == 0);
         for number in 0..=self.bundles {
-            let Some(leaves) = self.leaves_of(number)? else {
-                self.damage = self.damage.or(Some(Damage::Unreadable { bundle: number }));
+            let Some(leaves) = self.leaves_of(number) else {
+                self.damaged(Damage::Unreadable);
                 break;
             };
             for leaf in leaves {
@@ -232,45 +250,44 @@ impl Survey {
                     && tree.size() == size
                 {
                     reached = true;
+                    self.signed = tree.clone();
                     if tree.root() != root {
-                        self.damage = self.damage.or(Some(Damage::Altered));
+                        self.damaged(Damage::Altered);
                     }
                 }
             }
-            self.keep_full_tiles(&mut tree)?;
+            self.keep_full_tiles(&mut tree);
         }
         if !reached {
-            self.damage = self.damage.or(Some(Damage::Missing));
+            self.damaged(Damage::Missing);
         }
         self.tree = tree;
-        Ok(())
     }
 
     /// The leaves of a full bundle, or after the last those of the rest. `None` if it is not as it should be.
-    fn leaves_of(&self, number: u64) -> Result<Option<Vec<Hash>>, DiskError> {
+    fn leaves_of(&self, number: u64) -> Option<Vec<Hash>> {
         if number == self.bundles {
-            return Ok(Some(self.leaves.clone()));
+            return Some(self.leaves.clone());
         }
-        let Some(bytes) = read_bundle(&self.folder, number)? else { return Ok(None) };
+        let bytes = read_bundle(&self.folder, number).ok()??;
         let (leaves, whole) = bundle::leaves(&bytes);
-        Ok((leaves.len() == TILE_WIDTH && whole == bytes.len()).then_some(leaves))
+        (leaves.len() == TILE_WIDTH && whole == bytes.len()).then_some(leaves)
     }
 
     /// Keeps those full tiles that are not on the disk as they should be.
-    fn keep_full_tiles(&mut self, tree: &mut Tree) -> Result<(), DiskError> {
+    fn keep_full_tiles(&mut self, tree: &mut Tree) {
         while let Some(tile) = tree.full_tile() {
             let path = self.folder.join(Tile::Hashes(tile.level).path(tile.number));
-            let found = disk::read(&path, TILE_WIDTH as u64 * 32);
+            let found = disk::read(&path, TILE_BYTES);
             if !found.is_ok_and(|found| found == Some(hashes(&tile.hashes))) {
                 self.tiles.push(tile.clone());
             }
             tree.full_tile_is_written();
         }
-        Ok(())
     }
 
     /// Brings the files to where a log that lost its sidecar is left: everything in tiles, and the tail whole.
-    fn mend(&self, disk: &Disk, top: &Path) -> Result<(), DiskError> {
+    fn mend(&self, disk: &Disk, top: &Path, clean: bool) -> Result<(), DiskError> {
         for tile in &self.tiles {
             let path = self.folder.join(Tile::Hashes(tile.level).path(tile.number));
             disk.put(top, &path, &hashes(&tile.hashes))?;
@@ -279,21 +296,33 @@ impl Survey {
             let bundle = self.folder.join(Tile::Entries.path(self.bundles));
             disk.put(top, &bundle, &self.rest)?;
             disk.put(top, &self.folder.join(TAIL), &[])?;
-        } else if self.tail.as_ref().is_some_and(|tail| *tail != self.rest) {
+        } else if !clean && self.tail.as_ref() != Some(&self.rest) {
             disk.put(top, &self.folder.join(TAIL), &self.rest)?;
         }
-        for tile in self.tree.partial_tiles() {
-            let width = tile.hashes.len();
-            let path = self.folder.join(Tile::Hashes(tile.level).partial_path(tile.number, width));
-            if !disk::is_file(&path) {
-                disk.put(top, &path, &hashes(tile.hashes))?;
-            }
-            let path = self.folder.join(Tile::Entries.partial_path(tile.number, width));
-            if tile.level == 0 && !disk::is_file(&path) {
-                disk.put(top, &path, &self.rest)?;
-            }
+        for tree in [&self.tree, &self.signed] {
+            self.mend_partial_tiles(disk, top, tree)?;
         }
         self.remove_old_partials(disk);
+        Ok(())
+    }
+
+    fn mend_partial_tiles(&self, disk: &Disk, top: &Path, tree: &Tree) -> Result<(), DiskError> {
+        let put = |name: String, bytes: &[u8]| {
+            let path = self.folder.join(name);
+            let found = disk::read(&path, BUNDLE_BYTES_MAX).ok().flatten();
+            if found.as_deref() == Some(bytes) { Ok(()) } else { disk.put(top, &path, bytes) }
+        };
+        for tile in tree.partial_tiles() {
+            let width = tile.hashes.len();
+            let name = Tile::Hashes(tile.level).partial_path(tile.number, width);
+            put(name, &hashes(tile.hashes))?;
+            if tile.level == 0 {
+                let whole = read_bundle(&self.folder, tile.number)?;
+                let bundle = whole.as_deref().unwrap_or(&self.rest);
+                let entries = bundle::first(bundle, width).unwrap_or_default();
+                put(Tile::Entries.partial_path(tile.number, width), entries)?;
+            }
+        }
         Ok(())
     }
 

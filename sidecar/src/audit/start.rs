@@ -55,9 +55,6 @@ pub enum Damage {
     Missing,
     /// Its entries do not lead to the root hash of its checkpoint.
     Altered,
-    /// A bundle cannot be read, or does not hold 256 entries.
-    Unreadable {
-        /// Its number.
-        bundle: u64,
-    },
+    /// A file of it cannot be read, or a bundle does not hold 256 entries.
+    Unreadable,
 }

@@ -192,6 +192,10 @@ impl Writer {
 
     fn refuse(&self, items: impl Iterator<Item = Item>, error: &DiskError) {
         let reason = error.text();
+        let before = self.shared.progress_mut().refused.replace(Arc::clone(&reason));
+        if before.as_ref() != Some(&reason) {
+            tracing::error!(alert = "audit_refused", error = %reason, "the audit log cannot be written");
+        }
         let mut refused = 0_u64;
         for item in items {
             refused += 1;
@@ -206,10 +210,6 @@ impl Writer {
         }
         metrics::counter!("keypod_audit_failures_total", "reason" => error.reason())
             .increment(refused);
-        let before = self.shared.progress_mut().refused.replace(Arc::clone(&reason));
-        if before.as_ref() != Some(&reason) {
-            tracing::error!(alert = "audit_refused", error = %reason, "the audit log cannot be written");
-        }
     }
 
     fn checkpoint_if_due(&mut self) {
