@@ -29,7 +29,8 @@ const ARROWS: &[(&str, &str)] = &[
     ("identity", "names clock error_chain file flight unreached secret policy root"),
     ("config", "names policy limits audit secret root store identity"),
     ("keyring", "names secret clock error_chain flight audit policy envelope root store"),
-    ("service", "names secret clock policy limits emergency audit envelope keyring store"),
+    // It says which code each error of the layers below is.
+    ("service", "names secret clock policy limits emergency audit envelope keyring root store"),
     // It turns errors of every layer below into statuses, and shows their rows.
     (
         "http",

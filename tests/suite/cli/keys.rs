@@ -15,7 +15,8 @@ async fn a_key_lives_its_life_on_the_command_line() {
     let made =
         json(&["create", "patients", "--rotation-period", "90d", "--messages-max", "9"]).await;
     assert_eq!((&made["rotation_period_s"], &made["messages_max"]), (&json!(7_776_000), &json!(9)));
-    assert_eq!(json(&["list"]).await, json!({ "keys": [made] }));
+    let own = json(&["show", "keypod.audit"]).await;
+    assert_eq!(json(&["list"]).await, json!({ "keys": [own, made] }));
     assert_eq!(json(&["show", "patients"]).await, made);
     let rotated = json(&["rotate", "patients"]).await;
     assert_eq!(rotated, json!({ "key": "patients", "key_version": 2 }));
