@@ -418,6 +418,11 @@ impl Log {
         receiver.await.map_err(|_| LogError::Closed)
     }
 
+    #[cfg(test)]
+    pub(super) fn is_held(&self) -> bool {
+        self.shared.queue.is_held()
+    }
+
     /// Ends the writer as a kill does, and waits for its end.
     #[cfg(test)]
     pub(super) fn abandon(self) {
