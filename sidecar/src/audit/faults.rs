@@ -1,12 +1,13 @@
 //! Faults for tests: a disk that stops as a killed process does, fails, or hangs, at a step that a test names.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A change of the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Step {
     Write,
     Flush,
@@ -26,6 +27,7 @@ pub(super) struct Faults {
 #[derive(Debug, Default)]
 struct State {
     taken: u64,
+    by_step: HashMap<Step, u64>,
     /// From this step on nothing happens any more, and of a write at that step only half.
     stop_at: Option<u64>,
     fail: Option<(Step, i32)>,
@@ -46,6 +48,11 @@ impl Faults {
 
     pub(super) fn steps(&self) -> u64 {
         self.state().taken
+    }
+
+    /// How many steps of this kind there were.
+    pub(super) fn taken(&self, step: Step) -> u64 {
+        self.state().by_step.get(&step).copied().unwrap_or(0)
     }
 
     pub(super) fn has_stopped(&self) -> bool {
@@ -99,6 +106,7 @@ impl Faults {
         let mut state = self.state();
         let number = state.taken;
         state.taken += 1;
+        *state.by_step.entry(step).or_default() += 1;
         if let Some(at) = state.stop_at
             && number >= at
         {

@@ -103,9 +103,21 @@ impl OpenLog {
         durability: Durability,
         beginning: Beginning,
     ) -> Result<Self, DiskError> {
+        let folder = top.join(beginning.name.unborn_folder());
+        Self::begin_in(disk, top, folder.clone(), durability, beginning).inspect_err(|_| {
+            // A disk that is full is not to be filled by what failed.
+            let _ = disk.remove_folder(&folder);
+        })
+    }
+
+    fn begin_in(
+        disk: &Disk,
+        top: &Path,
+        folder: PathBuf,
+        durability: Durability,
+        beginning: Beginning,
+    ) -> Result<Self, DiskError> {
         let Beginning { name, origin, key, certificate, first } = beginning;
-        let folder = top.join(name.unborn_folder());
-        disk.remove_folder(&folder)?;
         disk.make_folders(top, &folder)?;
         disk.put(top, &folder.join(CERTIFICATE), &certificate)?;
         let path = folder.join(TAIL);
