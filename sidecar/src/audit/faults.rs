@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A change of the disk.
@@ -22,6 +23,7 @@ pub(super) enum Step {
 pub(super) struct Faults {
     state: Mutex<State>,
     changed: Condvar,
+    skips_flushes: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +40,15 @@ struct State {
 impl Faults {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Flushes are steps, and do nothing: a kill loses nothing that the kernel has.
+    pub(super) fn skip_flushes(&self) {
+        self.skips_flushes.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn skips_flushes(&self) -> bool {
+        self.skips_flushes.load(Ordering::Relaxed)
     }
 
     /// Stops at step `at`, counted from now, as if the process were killed.
