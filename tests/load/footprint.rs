@@ -24,11 +24,11 @@ pub(crate) struct Footprint {
 pub(crate) async fn measure(keypod: &Path, folder: &Path) -> anyhow::Result<Footprint> {
     let mut ready = Vec::new();
     for _ in 0..STARTS {
-        let sidecar = Sidecar::start(keypod, folder, None).await?;
+        let sidecar = Sidecar::start(keypod, folder, None, "group").await?;
         ready.push(sidecar.ready_after.as_secs_f64() * 1e3);
         sidecar.stop().await?;
     }
-    let sidecar = Sidecar::start(keypod, folder, None).await?;
+    let sidecar = Sidecar::start(keypod, folder, None, "group").await?;
     tokio::time::sleep(SETTLED_AFTER).await;
     let idle_resident_bytes = sidecar.memory()?.resident_bytes;
     sidecar.stop().await?;

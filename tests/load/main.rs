@@ -15,13 +15,13 @@ mod rounds;
 mod stream;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Parser;
 
 use crate::process::Sidecar;
-use crate::rounds::Transport;
+use crate::rounds::{Sidecars, Transport};
 
 #[derive(Debug, Parser)]
 #[command(about = "Measures Keypod beside a bare handler on the same cores")]
@@ -76,9 +76,9 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     };
     let bare = process::Bare::start(folder.path()).await?;
     let policies = policies::write(folder.path())?;
-    let sidecar = Sidecar::start(&keypod, folder.path(), Some(&policies)).await?;
-    let measured = rounds::measure(args, &keypod, &bare, &sidecar).await?;
-    let loaded = sidecar.memory()?.peak_bytes;
+    let sidecars = start_sidecars(&keypod, folder.path(), &policies).await?;
+    let measured = rounds::measure(args, &keypod, &bare, &sidecars).await?;
+    let loaded = sidecars.group.memory()?.peak_bytes;
     let report = report::Report { measured, footprint, stream, loaded_peak_bytes: loaded };
     say(&report.table())?;
     if !args.only_rounds {
@@ -86,6 +86,20 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
         std::fs::write(args.out.join("throughput.svg"), plot::throughput(&report.measured)?)?;
     }
     Ok(())
+}
+
+/// One for each way to write an audit log, each in a folder of its own.
+async fn start_sidecars(keypod: &Path, folder: &Path, policies: &Path) -> anyhow::Result<Sidecars> {
+    let start = async |durability: &str| {
+        let own = folder.join(durability);
+        process::prepare(keypod, &own).await?;
+        Sidecar::start(keypod, &own, Some(policies), durability).await
+    };
+    Ok(Sidecars {
+        group: start("group").await?,
+        in_kernel: start("async").await?,
+        one_by_one: start("sync").await?,
+    })
 }
 
 /// Writes lines to standard output.

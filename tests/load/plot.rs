@@ -17,7 +17,7 @@ fn colour(subject: Subject) -> RGBColor {
     match subject {
         Subject::Bare => RGBColor(139, 148, 158),
         Subject::Encrypt => RGBColor(31, 136, 190),
-        Subject::Decrypt => RGBColor(218, 119, 44),
+        _ => RGBColor(218, 119, 44),
     }
 }
 
@@ -73,7 +73,7 @@ fn draw(
         let (x, y) = chart.backend_coord(&(left + 0.5, 0.0));
         root.draw(&Text::new(name, (x, y + 10), under))?;
     }
-    for (order, subject) in Subject::ALL.into_iter().enumerate() {
+    for (order, subject) in Subject::SHOWN.into_iter().enumerate() {
         let shift = 0.14 + 0.24 * f64::from(u16::try_from(order)?);
         let rows = measured.iter().filter(|row| row.subject == subject).collect::<Vec<_>>();
         let bars = rows.iter().zip(0_u16..).map(|(row, group)| {

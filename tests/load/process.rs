@@ -87,12 +87,14 @@ impl Sidecar {
         keypod: &Path,
         folder: &Path,
         policies: Option<&Path>,
+        durability: &str,
     ) -> anyhow::Result<Self> {
         let mut command = command(keypod);
         command
             .args(["serve", "--config"])
             .arg(folder.join("keypod.toml"))
             .env("KEYPOD_CACHE__PRELOAD", format!("[\"{KEY}\"]"))
+            .env("KEYPOD_AUDIT__DURABILITY", durability)
             .stderr(Stdio::piped());
         if let Some(policies) = policies {
             command.env("KEYPOD_POLICY__FOLDER", policies);

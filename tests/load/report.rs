@@ -30,7 +30,7 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn table(&self) -> String {
         let mut text = format!(
-            "{:<9}{:>12}{:>12}{:>9}{:>9}{:>10}{:>15}{:>11}{:>15}\n",
+            "{:<21}{:>12}{:>12}{:>9}{:>9}{:>10}{:>15}{:>11}{:>15}\n",
             "",
             "connections",
             "requests/s",
@@ -49,7 +49,7 @@ impl Report {
             };
             let _ = writeln!(
                 text,
-                "{:<9}{:>12}{:>12.0}{:>9.0}{:>9.0}{:>10.0}{:>15.1}{:>11.2}{:>15.2}{aim}",
+                "{:<21}{:>12}{:>12.0}{:>9.0}{:>9.0}{:>10.0}{:>15.1}{:>11.2}{:>15.2}{aim}",
                 row.subject.name(),
                 row.connections,
                 row.requests_per_second,

@@ -28,19 +28,58 @@ pub(crate) enum Transport {
 pub(crate) enum Subject {
     /// The bare handler, with the body of an encryption.
     Bare,
+    /// As it is by default: entries of the audit log are flushed in groups.
     Encrypt,
     Decrypt,
+    /// With the audit log in the kernel's hands.
+    #[serde(rename = "encrypt_async")]
+    EncryptAsync,
+    /// With a flush of its own for each entry of the audit log.
+    #[serde(rename = "encrypt_sync")]
+    EncryptSync,
 }
 
 impl Subject {
     /// In the order of a round.
-    pub(crate) const ALL: [Self; 3] = [Self::Bare, Self::Encrypt, Self::Decrypt];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Bare, Self::Encrypt, Self::Decrypt, Self::EncryptAsync, Self::EncryptSync];
+    /// Those that the picture shows.
+    pub(crate) const SHOWN: [Self; 3] = [Self::Bare, Self::Encrypt, Self::Decrypt];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",
             Self::Encrypt => "encrypt",
             Self::Decrypt => "decrypt",
+            Self::EncryptAsync => "encrypt, async audit",
+            Self::EncryptSync => "encrypt, sync audit",
+        }
+    }
+
+    /// What is asked of the server; nothing of the bare handler.
+    const fn operation(self) -> Option<&'static str> {
+        match self {
+            Self::Bare => None,
+            Self::Encrypt | Self::EncryptAsync | Self::EncryptSync => Some("encrypt"),
+            Self::Decrypt => Some("decrypt"),
+        }
+    }
+}
+
+/// The sidecars that are measured, by how their audit logs are written.
+#[derive(Debug)]
+pub(crate) struct Sidecars {
+    pub(crate) group: Sidecar,
+    pub(crate) in_kernel: Sidecar,
+    pub(crate) one_by_one: Sidecar,
+}
+
+impl Sidecars {
+    fn of(&self, subject: Subject) -> &Sidecar {
+        match subject {
+            Subject::Bare | Subject::Encrypt | Subject::Decrypt => &self.group,
+            Subject::EncryptAsync => &self.in_kernel,
+            Subject::EncryptSync => &self.one_by_one,
         }
     }
 }
@@ -92,7 +131,7 @@ pub(crate) async fn measure(
     args: &Args,
     keypod: &Path,
     bare: &Bare,
-    sidecar: &Sidecar,
+    sidecars: &Sidecars,
 ) -> anyhow::Result<Vec<Measured>> {
     let mut samples = Vec::new();
     // The first round warms both servers up and does not count.
@@ -100,7 +139,8 @@ pub(crate) async fn measure(
         for &connections in &args.connections {
             let (mut bare_per_second, mut bare_cpu_us) = (f64::NAN, f64::NAN);
             for subject in Subject::ALL {
-                let mut sample = part(args, keypod, bare, sidecar, subject, connections).await?;
+                let mut sample =
+                    part(args, keypod, bare, sidecars.of(subject), subject, connections).await?;
                 if subject == Subject::Bare {
                     (bare_per_second, bare_cpu_us) = (sample.per_second, sample.cpu_us);
                 }
@@ -127,11 +167,11 @@ async fn part(
 ) -> anyhow::Result<Sample> {
     let cpu_seconds = || match subject {
         Subject::Bare => bare.cpu_seconds(),
-        Subject::Encrypt | Subject::Decrypt => sidecar.cpu_seconds(),
+        _ => sidecar.cpu_seconds(),
     };
-    let (address, choice): (&Address, [&str; 2]) = match subject {
-        Subject::Bare => (&bare.address, ["--raw-path", bare::PATH]),
-        Subject::Encrypt | Subject::Decrypt => (&sidecar.address, ["--operation", subject.name()]),
+    let (address, choice): (&Address, [&str; 2]) = match subject.operation() {
+        None => (&bare.address, ["--raw-path", bare::PATH]),
+        Some(operation) => (&sidecar.address, ["--operation", operation]),
     };
     let mut command = Command::new(keypod);
     command.args(["bench", "--key", KEY, "--warm-up", "0", "--json", "-", "--token-file"]);

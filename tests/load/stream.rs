@@ -27,7 +27,7 @@ pub(crate) struct Streamed {
 }
 
 pub(crate) async fn measure(keypod: &Path, folder: &Path) -> anyhow::Result<Streamed> {
-    let sidecar = Sidecar::start(keypod, folder, None).await?;
+    let sidecar = Sidecar::start(keypod, folder, None, "group").await?;
     let token = std::fs::read_to_string(&sidecar.token_file)?;
     let client = reqwest::Client::builder().no_proxy().build()?;
     let post = |path: &str| {

@@ -109,3 +109,43 @@ fn before(said: &str) -> Option<Before> {
     let root = Hash::parse_hash(root).ok()?.0;
     Some(Before { origin: origin.to_owned(), size: size.parse().ok()?, root })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement(previous: Option<Before>) -> Statement {
+        Statement {
+            log: "keypod.test/8f3a5c0d9e21b764".to_owned(),
+            key: "keypod.test/8f3a5c0d9e21b764+00000000+AQ==".to_owned(),
+            time: UnixSeconds(1_795_500_000),
+            number: 2,
+            previous,
+        }
+    }
+
+    #[test]
+    fn the_text_is_that_of_the_format_and_is_read_back() {
+        let first = statement(None);
+        let text = "keypod-audit-certificate/v1\n\
+            log keypod.test/8f3a5c0d9e21b764\n\
+            key keypod.test/8f3a5c0d9e21b764+00000000+AQ==\n\
+            time 2026-11-24T06:00:00Z\n\
+            number 2\n\
+            previous none\n";
+        assert_eq!(first.text(), text);
+        let origin = "keypod.test/0000000000000001".to_owned();
+        let next = statement(Some(Before { origin, size: 17, root: [0; 32] }));
+        let zeros = STANDARD.encode([0; 32]);
+        assert!(
+            next.text().ends_with(&format!("previous keypod.test/0000000000000001 17 {zeros}\n"))
+        );
+        for said in [first, next] {
+            let note = format!("{}\n\u{2014} a AAAAAAA=\n", said.text());
+            assert_eq!(Statement::read(note.as_bytes()).unwrap(), said);
+            for cut in 0..said.text().len() {
+                assert!(Statement::read(&note.as_bytes()[..cut]).is_err(), "{cut}");
+            }
+        }
+    }
+}

@@ -43,6 +43,10 @@ impl Disk {
     pub(super) fn flush(&self, file: &File, path: &Path) -> Result<(), DiskError> {
         #[cfg(test)]
         self.faults.pass(Step::Flush).map_err(|source| DiskError::new("flushed", path, source))?;
+        #[cfg(test)]
+        if self.faults.skips_flushes() {
+            return Ok(());
+        }
         file.sync_data().map_err(|source| DiskError::new("flushed", path, source))
     }
 
@@ -88,26 +92,34 @@ impl Disk {
         }
     }
 
-    /// Makes `path` and the folders above it up to `top`, which is there. Each is flushed into the one above.
+    /// Makes `path` and the folders above it up to `top`, which is there. Each is flushed into the one above; none may be
+    /// a link.
     pub(super) fn make_folders(&self, top: &Path, path: &Path) -> Result<(), DiskError> {
-        if path == top || path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        let Some(above) = path.parent().filter(|_| path != top) else { return Ok(()) };
+        self.make_folders(top, above)?;
+        if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             return Ok(());
         }
-        let Some(above) = path.parent() else { return Ok(()) };
-        self.make_folders(top, above)?;
         #[cfg(test)]
         self.faults.pass(Step::Create).map_err(|source| DiskError::new("made", path, source))?;
         DirBuilder::new()
             .mode(0o700)
             .create(path)
             .map_err(|source| DiskError::new("made", path, source))?;
-        self.flush_folder(above)
+        self.flush_folder(above).inspect_err(|_| {
+            // So that the next time makes and flushes it again.
+            let _ = std::fs::remove_dir(path);
+        })
     }
 
     /// Until the names in the folder are on the disk.
     pub(super) fn flush_folder(&self, path: &Path) -> Result<(), DiskError> {
         #[cfg(test)]
         self.faults.pass(Step::Flush).map_err(|source| DiskError::new("flushed", path, source))?;
+        #[cfg(test)]
+        if self.faults.skips_flushes() {
+            return Ok(());
+        }
         let folder = File::open(path).and_then(|folder| folder.sync_all());
         folder.map_err(|source| DiskError::new("flushed", path, source))
     }
@@ -200,8 +212,8 @@ pub(super) fn is_file(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| found.is_file())
 }
 
-/// Whether `path` still is `file`: nobody removed it or put another in its place, and it has so many bytes.
-pub(super) fn is_still(file: &File, path: &Path, bytes: u64) -> bool {
-    let (Ok(opened), Ok(found)) = (file.metadata(), path.symlink_metadata()) else { return false };
-    (opened.dev(), opened.ino()) == (found.dev(), found.ino()) && found.len() == bytes
+/// How many bytes `path` has, if it still is `file`: nobody removed it or put another in its place.
+pub(super) fn bytes_of(file: &File, path: &Path) -> Option<u64> {
+    let (opened, found) = (file.metadata().ok()?, path.symlink_metadata().ok()?);
+    ((opened.dev(), opened.ino()) == (found.dev(), found.ino())).then_some(found.len())
 }

@@ -1,12 +1,14 @@
 //! Faults for tests: a disk that stops as a killed process does, fails, or hangs, at a step that a test names.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A change of the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Step {
     Write,
     Flush,
@@ -21,11 +23,13 @@ pub(super) enum Step {
 pub(super) struct Faults {
     state: Mutex<State>,
     changed: Condvar,
+    skips_flushes: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     taken: u64,
+    by_step: HashMap<Step, u64>,
     /// From this step on nothing happens any more, and of a write at that step only half.
     stop_at: Option<u64>,
     fail: Option<(Step, i32)>,
@@ -38,6 +42,15 @@ impl Faults {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Flushes are steps, and do nothing: a kill loses nothing that the kernel has.
+    pub(super) fn skip_flushes(&self) {
+        self.skips_flushes.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn skips_flushes(&self) -> bool {
+        self.skips_flushes.load(Ordering::Relaxed)
+    }
+
     /// Stops at step `at`, counted from now, as if the process were killed.
     pub(super) fn stop_at(&self, at: u64) {
         let mut state = self.state();
@@ -46,6 +59,11 @@ impl Faults {
 
     pub(super) fn steps(&self) -> u64 {
         self.state().taken
+    }
+
+    /// How many steps of this kind there were.
+    pub(super) fn taken(&self, step: Step) -> u64 {
+        self.state().by_step.get(&step).copied().unwrap_or(0)
     }
 
     pub(super) fn has_stopped(&self) -> bool {
@@ -99,6 +117,7 @@ impl Faults {
         let mut state = self.state();
         let number = state.taken;
         state.taken += 1;
+        *state.by_step.entry(step).or_default() += 1;
         if let Some(at) = state.stop_at
             && number >= at
         {

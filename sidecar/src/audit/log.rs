@@ -1,7 +1,6 @@
 //! The log as the rest of the sidecar has it.
 
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,36 +8,33 @@ use tlog_tiles::record_hash;
 use tokio::sync::oneshot;
 
 use super::bundle;
-use super::certificate::{Before, Certificate, Statement};
-use super::chain::{self, Chain};
+use super::certificate::Before;
 use super::disk::Disk;
 use super::error::LogError;
-use super::layout::LogName;
-use super::note::LogKey;
-use super::open_log::{Beginning, OpenLog};
+use super::open_log::OpenLog;
+use super::plan::{Plan, checked, look};
 use super::queue::{Command, Item, Waiter};
 use super::receipt::{AppendError, Receipt};
-use super::recover::{Found, recover};
 use super::retention::{self, Compressed, OldLog};
 use super::settings::LogSettings;
-use super::start::{Ended, LogStart, Previous};
+use super::start::{LogStart, Previous};
 use super::subscription::{Event, Subscription};
 use super::writer::{Shared, Writer};
-use crate::clock::{Clock, Now, UnixSeconds};
+use crate::clock::{Clock, Now};
 use crate::root::authority::Authority;
 
 /// The audit log: takes entries, and answers when they are committed.
 #[derive(Debug)]
 pub struct Log {
-    shared: Arc<Shared>,
-    settings: LogSettings,
-    disk: Disk,
-    authorities: Vec<Arc<dyn Authority>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) settings: LogSettings,
+    pub(super) disk: Disk,
+    pub(super) authorities: Vec<Arc<dyn Authority>>,
     /// The first entry of the log that was opened.
     opened: Event,
     opened_number: u64,
     /// One rotation at a time.
-    rotation: tokio::sync::Mutex<()>,
+    pub(super) rotation: tokio::sync::Mutex<()>,
     #[cfg(test)]
     thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -62,55 +58,6 @@ pub struct LogStatus {
     pub lost: u64,
     /// Entries that wait.
     pub queued: usize,
-}
-
-/// A log was closed and the next one begun.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rotated {
-    /// The log that was closed.
-    pub closed: Previous,
-    /// The one that goes on.
-    pub begun: LogStart,
-}
-
-/// A log that is to begin, all but its certificate.
-struct Plan {
-    name: LogName,
-    origin: Arc<str>,
-    key: LogKey,
-    statement: Statement,
-}
-
-impl Plan {
-    fn new(settings: &LogSettings, number: u64, time: UnixSeconds) -> Result<Self, LogError> {
-        let mut id = [0; 8];
-        getrandom::fill(&mut id).map_err(|_| LogError::NoRandomNumbers)?;
-        let id = format!("{:016x}", u64::from_be_bytes(id));
-        let origin: Arc<str> = format!("{}/{id}", settings.origin).into();
-        let key = LogKey::generate(&origin).map_err(|_| LogError::NoRandomNumbers)?;
-        let statement = Statement {
-            log: origin.to_string(),
-            key: key.verification_key(),
-            time,
-            number,
-            previous: None,
-        };
-        Ok(Self { name: LogName { number, id }, origin, key, statement })
-    }
-
-    fn start(&self, certificate: &Certificate, previous: Option<Previous>) -> LogStart {
-        LogStart {
-            origin: Arc::clone(&self.origin),
-            number: self.name.number,
-            certificate_sha256: certificate.sha256,
-            previous,
-        }
-    }
-
-    fn beginning(self, certificate: Certificate, first: Vec<u8>) -> Beginning {
-        let Self { name, origin, key, .. } = self;
-        Beginning { name, origin, key, certificate: certificate.note, first }
-    }
 }
 
 impl Log {
@@ -252,63 +199,6 @@ impl Log {
         self.shared.queue.push(items.into_iter(), bytes)
     }
 
-    /// Closes this log with the entry `last` and begins another with the entry that `first` makes, if this one is long
-    /// or old enough. While the root is away this one goes on. Entries wait for as long as the root signs, at most half of
-    /// `commit_timeout`: before that it is asked once while they do not.
-    ///
-    /// # Errors
-    /// [`LogError`]; the log goes on all the same.
-    pub async fn rotate_if_due(
-        &self,
-        now: Now,
-        last: Vec<u8>,
-        first: impl FnOnce(&LogStart) -> Vec<u8>,
-    ) -> Result<Option<Rotated>, LogError> {
-        let _one = self.rotation.lock().await;
-        let progress = self.shared.progress();
-        let old = now.since(progress.begun) >= self.settings.rotate_after;
-        if !old && progress.bytes < self.settings.rotate_bytes {
-            return Ok(None);
-        }
-        self.rotate(now, checked(last)?, first).await.map(Some)
-    }
-
-    async fn rotate(
-        &self,
-        now: Now,
-        last: Vec<u8>,
-        first: impl FnOnce(&LogStart) -> Vec<u8>,
-    ) -> Result<Rotated, LogError> {
-        let old = self.shared.progress();
-        let mut plan = Plan::new(&self.settings, old.number + 1, now.wall)?;
-        // A root that is away or slow is found out while entries are still committed.
-        plan.statement.certify(&self.authorities).await?;
-        let last = item(last, Waiter::Nobody);
-        let mut held = Held(Some(&self.shared));
-        let (size, root) = self.ask(|done| Command::Hold { leaf: last.leaf, done }).await?;
-        let origin = old.origin.to_string();
-        plan.statement.previous = Some(Before { origin: origin.clone(), size, root: root.0 });
-        let patience = self.settings.commit_timeout / 2;
-        let certified = plan.statement.certify(&self.authorities);
-        let certificate = tokio::time::timeout(patience, certified).await;
-        let certificate = certificate.map_err(|_| LogError::NotCertified {
-            reasons: "the root took longer than half of audit.commit_timeout".to_owned(),
-        })??;
-        let closed =
-            Previous { origin, checkpoint_size: size, found_size: size, ended: Ended::Clean };
-        let begun = plan.start(&certificate, Some(closed.clone()));
-        let first = checked(first(&begun))?;
-        let (disk, top) = (self.disk.clone(), self.settings.folder.clone());
-        let authority = certificate.authority.clone();
-        blocking(move || chain::write_authority(&disk, &top, &authority).map_err(LogError::Disk))
-            .await?;
-        let next = Box::new(plan.beginning(certificate, first));
-        // From here on the writer ends the hold.
-        held.0 = None;
-        self.ask(|done| Command::Switch { last, next, done }).await??;
-        Ok(Rotated { closed, begun })
-    }
-
     /// Signs a checkpoint now, if there are entries that none covers.
     ///
     /// # Errors
@@ -407,7 +297,7 @@ impl Log {
         closed.map_err(|_| AppendError::Closed)?
     }
 
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, LogError> {
@@ -416,6 +306,11 @@ impl Log {
             return Err(LogError::Closed);
         }
         receiver.await.map_err(|_| LogError::Closed)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_held(&self) -> bool {
+        self.shared.queue.is_held()
     }
 
     /// Ends the writer as a kill does, and waits for its end.
@@ -434,76 +329,13 @@ impl Drop for Log {
     }
 }
 
-/// Lets entries go on when a rotation is given up.
-struct Held<'a>(Option<&'a Shared>);
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        if let Some(shared) = self.0 {
-            shared.queue.command(Command::Resume);
-        }
-    }
-}
-
-fn item(entry: Vec<u8>, waiter: Waiter) -> Item {
+pub(super) fn item(entry: Vec<u8>, waiter: Waiter) -> Item {
     Item { leaf: record_hash(&entry), entry, waiter }
 }
 
-/// An entry of the sidecar itself.
-fn checked(entry: Vec<u8>) -> Result<Vec<u8>, LogError> {
-    let bytes = entry.len();
-    if bundle::fits(bytes) {
-        Ok(entry)
-    } else {
-        Err(LogError::Entry(AppendError::TooLong { bytes }))
-    }
-}
-
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
 ) -> Result<T, LogError> {
     // It cannot be cancelled, and a panic in it is a defect that ends the sidecar's start.
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(LogError::Closed))
-}
-
-/// Takes the folder, and finds out how the log before ended. Also the number of the next one.
-fn look(disk: Disk, settings: &LogSettings) -> Result<(Chain, Option<Found>, u64), LogError> {
-    let chain = Chain::open(disk, &settings.folder)?;
-    let logs = chain::logs(&chain.top)?;
-    let Some(name) = logs.last() else { return Ok((chain, None, 1)) };
-    let found = recover(&chain.disk, &chain.top, name, settings.origin.as_str());
-    say(&found, &chain.top.join(name.folder()));
-    Ok((chain, Some(found), name.number + 1))
-}
-
-fn say(found: &Found, folder: &Path) {
-    let (log, folder) = (found.origin.as_str(), folder.display());
-    if found.torn_bytes > 0 {
-        let bytes = found.torn_bytes;
-        tracing::warn!(
-            log,
-            bytes,
-            "the audit log before ends with a torn entry, never committed: it is cut off"
-        );
-    }
-    match found.ended {
-        Ended::Clean => {}
-        Ended::Unclean { vouched_for } => {
-            tracing::warn!(
-                log,
-                entries = found.size,
-                vouched_for,
-                "the audit log before was not closed"
-            );
-        }
-        Ended::Damaged(damage) => tracing::error!(
-            alert = "audit_tampered",
-            log,
-            %folder,
-            ?damage,
-            entries = found.size,
-            checkpoint = found.checkpoint_size,
-            "the audit log before is not what its sidecar left: run `keypod audit verify`, and keep a copy"
-        ),
-    }
 }

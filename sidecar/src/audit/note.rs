@@ -98,7 +98,7 @@ pub(super) fn read_checkpoint(
     Checkpoint::from_bytes(note.text()).map_err(|_| NoteError::Malformed)
 }
 
-/// `note` with one more signature line. A signature of the same key is replaced.
+/// The checkpoint `note` with one more signature line. A signature of the same key is replaced, but never the log's own.
 pub(super) fn with_signature(note: &[u8], line: &str) -> Result<Vec<u8>, NoteError> {
     let line = line.strip_suffix('\n').unwrap_or(line);
     let control = |byte: u8| byte < b' ';
@@ -109,6 +109,9 @@ pub(super) fn with_signature(note: &[u8], line: &str) -> Result<Vec<u8>, NoteErr
     // The library keeps the signatures of a note to itself: they are read from its lines.
     let text = std::str::from_utf8(note).map_err(|_| NoteError::Malformed)?;
     let (text, lines) = text.rsplit_once("\n\n").ok_or(NoteError::Malformed)?;
+    if text.lines().next() == Some(added.name()) {
+        return Err(NoteError::KeyName);
+    }
     let mut signatures = Vec::new();
     for line in lines.lines() {
         let signature = Signature::from_bytes(line.as_bytes()).map_err(|_| NoteError::Malformed)?;
@@ -160,4 +163,116 @@ pub(super) fn certified(
 
 fn first_four(digest: &[u8]) -> u32 {
     digest.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+
+    use super::*;
+
+    const LINE: &str = "\u{2014} witness.example/w1 AAAAAQIDBAUGBwg=";
+
+    #[test]
+    fn a_checkpoint_is_read_back_under_its_own_key_alone() {
+        let key = LogKey::generate("keypod.test/1").unwrap();
+        let root = tlog_tiles::record_hash(b"x");
+        let note = key.checkpoint(7, root).unwrap();
+        let read = read_checkpoint(&note, &key.verification_key()).unwrap();
+        assert_eq!((read.origin(), read.size(), *read.hash()), ("keypod.test/1", 7, root));
+        let other = LogKey::generate("keypod.test/1").unwrap();
+        assert!(read_checkpoint(&note, &other.verification_key()).is_err());
+        let altered = String::from_utf8(note).unwrap().replacen("\n7\n", "\n8\n", 1);
+        let read = read_checkpoint(altered.as_bytes(), &key.verification_key());
+        assert_eq!(read.unwrap_err(), NoteError::Signature);
+    }
+
+    #[test]
+    fn no_key_is_shown() {
+        let key = LogKey::generate("keypod.test/1").unwrap();
+        let bytes = key.key.as_bytes();
+        let shown = format!("{key:?}");
+        assert_eq!(shown, "LogKey { name: \"keypod.test/1\", .. }");
+        assert!(!shown.contains(&STANDARD.encode(bytes)));
+    }
+
+    #[test]
+    fn a_witness_adds_a_line_and_cannot_take_the_place_of_the_log() {
+        let key = LogKey::generate("keypod.test/1").unwrap();
+        let note = key.checkpoint(7, tlog_tiles::record_hash(b"x")).unwrap();
+        let cosigned = with_signature(&note, LINE).unwrap();
+        assert_eq!(cosigned, [note.as_slice(), LINE.as_bytes(), b"\n"].concat());
+        assert_eq!(with_signature(&cosigned, LINE).unwrap(), cosigned);
+        let text = String::from_utf8(note.clone()).unwrap();
+        let own = text.lines().last().unwrap();
+        for bad in
+            [own, "", "x", "\u{2014} a b", &format!("{LINE}\n{LINE}"), &format!("{LINE}\u{1}")]
+        {
+            assert!(with_signature(&note, bad).is_err(), "{bad}");
+        }
+    }
+
+    fn ecdsa(text: &str) -> AuthoritySignature {
+        let random = SystemRandom::new();
+        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let der: PublicKeyX509Der<'_> = key.public_key().as_der().unwrap();
+        AuthoritySignature {
+            name: "keypod-root/kms".to_owned(),
+            algorithm: SignatureAlgorithm::EcdsaP256Sha256,
+            public_key: der.as_ref().to_vec(),
+            signature: key.sign(&random, text.as_bytes()).unwrap().as_ref().to_vec(),
+        }
+    }
+
+    fn ed25519(text: &str) -> AuthoritySignature {
+        let key = SigningKey::from_bytes(&[9; 32]);
+        AuthoritySignature {
+            name: "keypod-root/local".to_owned(),
+            algorithm: SignatureAlgorithm::Ed25519,
+            public_key: key.verifying_key().as_bytes().to_vec(),
+            signature: key.sign(text.as_bytes()).to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_certificate_has_the_form_of_its_authoritys_algorithm() {
+        let text = "certificate\n";
+        for signature in [ecdsa(text), ed25519(text)] {
+            let (note, key) = certified(text, &signature).unwrap();
+            let (name, rest) = key.split_once('+').unwrap();
+            let (id, typed) = rest.split_once('+').unwrap();
+            let typed = STANDARD.decode(typed).unwrap();
+            assert_eq!((name, &typed[1..]), (&*signature.name, &*signature.public_key));
+            let digest = if signature.algorithm == SignatureAlgorithm::Ed25519 {
+                assert_eq!(typed[0], 1);
+                Sha256::digest([name.as_bytes(), b"\n", &typed].concat())
+            } else {
+                assert_eq!(typed[0], 2);
+                Sha256::digest(&signature.public_key)
+            };
+            assert_eq!(u32::from_str_radix(id, 16).unwrap().to_be_bytes(), digest[..4]);
+            let line = [&digest[..4], &signature.signature].concat();
+            let line = format!("{text}\n\u{2014} {name} {}\n", STANDARD.encode(line));
+            assert_eq!(String::from_utf8(note).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn a_signature_that_nobody_could_check_certifies_nothing() {
+        let text = "certificate\n";
+        for signature in [ecdsa(text), ed25519(text)] {
+            assert_eq!(certified("other\n", &signature).unwrap_err(), NoteError::Signature);
+            let mut altered = signature.clone();
+            *altered.signature.last_mut().unwrap() ^= 1;
+            assert_eq!(certified(text, &altered).unwrap_err(), NoteError::Signature);
+            let no_key = AuthoritySignature { public_key: vec![1; 31], ..signature.clone() };
+            assert!(certified(text, &no_key).is_err());
+            for name in ["", "a b", "a+b", "a\nb", "a\u{7}"] {
+                let named = AuthoritySignature { name: name.to_owned(), ..signature.clone() };
+                assert_eq!(certified(text, &named).unwrap_err(), NoteError::KeyName, "{name:?}");
+            }
+        }
+    }
 }

@@ -54,6 +54,19 @@ struct Tail {
     torn: bool,
 }
 
+impl Tail {
+    /// Whether it is as this process left it. What somebody added is cut off the next time; what they took is gone.
+    fn check(&mut self) -> Result<(), DiskError> {
+        let found = disk::bytes_of(&self.file, &self.path);
+        let more = found.is_some_and(|found| found > self.bytes);
+        if found == Some(self.bytes) || (more && self.torn) {
+            return Ok(());
+        }
+        self.torn |= more;
+        Err(DiskError::Gone { path: self.path.clone() })
+    }
+}
+
 /// What is left to be done before the tail takes more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
@@ -90,9 +103,21 @@ impl OpenLog {
         durability: Durability,
         beginning: Beginning,
     ) -> Result<Self, DiskError> {
+        let folder = top.join(beginning.name.unborn_folder());
+        Self::begin_in(disk, top, folder.clone(), durability, beginning).inspect_err(|_| {
+            // A disk that is full is not to be filled by what failed.
+            let _ = disk.remove_folder(&folder);
+        })
+    }
+
+    fn begin_in(
+        disk: &Disk,
+        top: &Path,
+        folder: PathBuf,
+        durability: Durability,
+        beginning: Beginning,
+    ) -> Result<Self, DiskError> {
         let Beginning { name, origin, key, certificate, first } = beginning;
-        let folder = top.join(name.unborn_folder());
-        disk.remove_folder(&folder)?;
         disk.make_folders(top, &folder)?;
         disk.put(top, &folder.join(CERTIFICATE), &certificate)?;
         let path = folder.join(TAIL);
@@ -199,6 +224,7 @@ impl OpenLog {
         for (entry, _) in entries.clone() {
             bundle::put(&mut self.buffer, entry);
         }
+        self.tail.check()?;
         let Tail { file, path, bytes, torn } = &mut self.tail;
         if *torn {
             // After a flush that failed, the pages that it was to write count as written: they are written anew.
@@ -210,7 +236,7 @@ impl OpenLog {
             self.disk.flush(file, path)?;
         }
         let after = *bytes + self.buffer.len() as u64;
-        if !disk::is_still(file, path, after) {
+        if disk::bytes_of(file, path) != Some(after) {
             return Err(DiskError::Gone { path: path.clone() });
         }
         *torn = false;
@@ -268,10 +294,8 @@ impl OpenLog {
 
     fn sign(&mut self) -> Result<Signed, DiskError> {
         let size = self.tree.size();
-        let Tail { file, path, bytes, torn } = &self.tail;
-        if !*torn && !disk::is_still(file, path, *bytes) {
-            return Err(DiskError::Gone { path: path.clone() });
-        }
+        self.tail.check()?;
+        let Tail { file, path, bytes, .. } = &self.tail;
         if self.durability == Durability::Async {
             // A checkpoint must not outlive what it covers.
             self.disk.flush(file, path)?;

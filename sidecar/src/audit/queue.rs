@@ -139,6 +139,11 @@ impl Queue {
         self.state().held = true;
     }
 
+    #[cfg(test)]
+    pub(super) fn is_held(&self) -> bool {
+        self.state().held
+    }
+
     pub(super) fn resume(&self) {
         self.state().held = false;
         self.wake.notify_one();

@@ -23,7 +23,8 @@ use super::start::{Damage, Ended};
 use super::tree::{FullTile, Tree};
 
 /// No bundle is longer.
-const BUNDLE_BYTES_MAX: u64 = BUNDLE * (ENTRY_BYTES_MAX as u64 + bundle::LENGTH_BYTES as u64);
+pub(super) const BUNDLE_BYTES_MAX: u64 =
+    BUNDLE * (ENTRY_BYTES_MAX as u64 + bundle::LENGTH_BYTES as u64);
 
 const TILE_BYTES: u64 = (TILE_WIDTH * HASH_SIZE) as u64;
 
@@ -105,6 +106,10 @@ impl Survey {
             signed: Tree::default(),
             tiles: Vec::new(),
         };
+        if !survey.folder.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            survey.damaged(Damage::Unreadable);
+            return survey;
+        }
         survey.read_notes();
         while bundle_is_there(&survey.folder, survey.bundles) {
             survey.bundles += 1;

@@ -14,7 +14,7 @@ use super::disk::{self, Disk};
 use super::error::{DiskError, LogError};
 use super::layout::{CHECKPOINT, LogName, TAIL, TILES, Tile};
 use super::note::{read_checkpoint, with_signature};
-use super::recover::decompress;
+use super::recover::{BUNDLE_BYTES_MAX, decompress};
 use crate::clock::UnixSeconds;
 
 /// Tiles on their way out.
@@ -130,11 +130,11 @@ fn compress_bundle(
     gzip: &Path,
 ) -> Result<(u64, u64), DiskError> {
     let failed = |source| DiskError::new("compressed", path, source);
-    let plain = disk::read(path, u64::MAX >> 1)?.unwrap_or_default();
+    let plain = disk::read(path, BUNDLE_BYTES_MAX)?.unwrap_or_default();
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     let compressed = encoder.write_all(&plain).and_then(|()| encoder.finish());
     disk.put(top, gzip, &compressed.map_err(failed)?)?;
-    let back = disk::read(gzip, u64::MAX >> 1)?.unwrap_or_default();
+    let back = disk::read(gzip, BUNDLE_BYTES_MAX)?.unwrap_or_default();
     if decompress(&back).as_deref() != Some(&plain) {
         disk.remove(gzip)?;
         return Err(failed(std::io::Error::other("it does not read back as it was written")));

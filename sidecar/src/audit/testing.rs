@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,15 +31,27 @@ use crate::root::authority::{
 pub(super) struct Root {
     key: SigningKey,
     away: AtomicBool,
+    signed: AtomicU64,
+    hangs_at: AtomicU64,
 }
 
 impl Root {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { key: SigningKey::from_bytes(&[7; 32]), away: AtomicBool::new(false) })
+        Arc::new(Self {
+            key: SigningKey::from_bytes(&[7; 32]),
+            away: AtomicBool::new(false),
+            signed: AtomicU64::new(0),
+            hangs_at: AtomicU64::new(u64::MAX),
+        })
     }
 
     pub(super) fn is_away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
+    }
+
+    /// The signature after the next `more` never comes.
+    pub(super) fn hangs_after(&self, more: u64) {
+        self.hangs_at.store(self.signed.load(Ordering::Relaxed) + more, Ordering::Relaxed);
     }
 
     pub(super) fn verification_key(&self) -> String {
@@ -53,6 +65,9 @@ impl Authority for Root {
         if self.away.load(Ordering::Relaxed) {
             let (root, reason) = (RootName::local(), "the root is away".to_owned());
             return Err(RootError::Unavailable { root, reason, retry_after: None });
+        }
+        if self.signed.fetch_add(1, Ordering::Relaxed) == self.hangs_at.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
         }
         Ok(AuthoritySignature {
             name: "keypod-root/test".to_owned(),

@@ -245,6 +245,42 @@ async fn while_the_root_is_away_the_old_log_goes_on() {
 }
 
 #[tokio::test]
+async fn a_root_that_hangs_while_entries_wait_does_not_hold_them_for_long() {
+    let mut place = Place::new();
+    place.settings.rotate_bytes = 1;
+    place.settings.commit_timeout = Duration::from_millis(400);
+    let (log, first) = place.open().await;
+    // It answers when it is asked the first time, and not when entries wait for it.
+    place.root.hangs_after(1);
+    let rotation = log.rotate_if_due(place.clock.now(), b"close".to_vec(), |_| b"start".to_vec());
+    let waiting = async {
+        while !log.is_held() {
+            tokio::task::yield_now().await;
+        }
+        log.append(b"waits".to_vec()).await
+    };
+    let (refused, waited) = tokio::join!(rotation, waiting);
+    assert!(matches!(refused, Err(LogError::NotCertified { .. })), "{refused:?}");
+    assert_eq!(waited.unwrap().log(), &*first.origin);
+    // One that is given up half way holds nobody up either.
+    place.root.hangs_after(1);
+    {
+        let rotation = log.rotate_if_due(place.clock.now(), b"close".to_vec(), |_| b"s".to_vec());
+        let mut rotation = std::pin::pin!(rotation);
+        while !log.is_held() {
+            tokio::select! {
+                biased;
+                done = &mut rotation => panic!("{done:?}"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    }
+    log.append(b"goes on".to_vec()).await.unwrap();
+    log.close(b"close".to_vec()).await.unwrap();
+    assert_eq!(place.audit()[0].texts(), ["start", "waits", "goes on", "close"]);
+}
+
+#[tokio::test]
 async fn without_an_authority_no_log_is_begun() {
     let place = Place::new();
     place.root.is_away(true);

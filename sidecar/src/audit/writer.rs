@@ -241,8 +241,10 @@ impl Writer {
                 let reason = error.text();
                 metrics::counter!("keypod_audit_failures_total", "reason" => "checkpoint")
                     .increment(1);
-                tracing::error!(error = %reason, "no checkpoint of the audit log can be written");
-                self.shared.progress_mut().unsigned = Some(reason);
+                let before = self.shared.progress_mut().unsigned.replace(Arc::clone(&reason));
+                if before.as_ref() != Some(&reason) {
+                    tracing::error!(error = %reason, "no checkpoint of the audit log can be written");
+                }
                 Err(error)
             }
         }

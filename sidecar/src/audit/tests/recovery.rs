@@ -76,6 +76,7 @@ async fn a_kill_at_any_step_loses_nothing_that_was_committed() {
     assert!(steps > 150, "{steps}");
     for step in 0..steps {
         let mut place = Place::new();
+        place.disk.faults.skip_flushes();
         place.settings.rotate_bytes = 100;
         place.disk.faults.stop_at(step);
         let committed = life(&place).await;
@@ -128,6 +129,7 @@ proptest! {
         runtime.block_on(async {
             let mut place = Place::new();
             place.settings.rotate_bytes = 0;
+            place.disk.faults.skip_flushes();
             let mut committed = Committed::new();
             let (mut log, _) = place.open().await;
             let mut number = 0;

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use crate::audit::faults::Step;
 use crate::audit::testing::Place;
 use crate::audit::*;
+use crate::clock::Clock as _;
 
 async fn refused(log: &Log, entry: &str) -> String {
     match log.append(entry.as_bytes().to_vec()).await {
@@ -91,7 +92,8 @@ async fn a_disk_that_hangs_is_too_slow_and_the_late_entry_is_there_once() {
 
 #[tokio::test]
 async fn files_that_are_removed_or_changed_under_it_are_noticed() {
-    let spoils: [fn(&Place); 4] = [
+    let spoils: [fn(&Place); 5] = [
+        |place| fs::write(place.logs()[0].join("tail"), "").unwrap(),
         |place| fs::remove_dir_all(place.top()).unwrap(),
         |place| fs::remove_file(place.logs()[0].join("tail")).unwrap(),
         |place| fs::rename(place.top(), place.top().with_extension("away")).unwrap(),
@@ -110,7 +112,40 @@ async fn files_that_are_removed_or_changed_under_it_are_noticed() {
         let reason = refused(&log, "refused").await;
         assert!(reason.contains("removed, replaced or changed"), "{number}: {reason}");
         assert!(reason.contains("start the sidecar again"), "{number}: {reason}");
-        assert!(log.close(b"close".to_vec()).await.is_err() || number == 3);
+        assert!(log.close(b"close".to_vec()).await.is_err() || number == 4);
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_that_the_disk_refuses_leaves_the_old_log_open_and_nothing_behind() {
+    let mut place = Place::new();
+    place.settings.rotate_bytes = 1;
+    let (log, first) = place.open().await;
+    for (step, errno) in [(Step::Write, Errno::NOSPC), (Step::Rename, Errno::IO)] {
+        place.disk.faults.fail(step, errno);
+        let now = place.clock.now();
+        let refused = log.rotate_if_due(now, b"close".to_vec(), |_| b"start".to_vec()).await;
+        assert!(matches!(refused, Err(LogError::Disk(_))), "{refused:?}");
+        place.disk.faults.heal();
+        let receipt = log.append(b"on".to_vec()).await.unwrap();
+        assert_eq!(receipt.log(), &*first.origin);
+        assert_eq!(place.logs().len(), 1, "{:?}", place.logs());
+    }
+    log.close(b"close".to_vec()).await.unwrap();
+    assert_eq!(place.audit()[0].texts(), ["start", "on", "on", "close"]);
+}
+
+#[tokio::test]
+async fn sync_flushes_each_entry_group_all_of_them_at_once_and_async_none() {
+    for (durability, wanted) in
+        [(Durability::Sync, 5), (Durability::Group, 1), (Durability::Async, 0)]
+    {
+        let mut place = Place::new();
+        place.settings.durability = durability;
+        let (log, _) = place.open().await;
+        let before = place.disk.faults.taken(Step::Flush);
+        log.append_all(vec![b"x".to_vec(); 5]).await.unwrap();
+        assert_eq!(place.disk.faults.taken(Step::Flush) - before, wanted, "{durability:?}");
     }
 }
 
