@@ -4,6 +4,7 @@
 //! through, in this order: request id, proxy marks, route, caller, a place in flight, handler. Handlers are
 //! about ten lines each: bytes to types, the operation, types to bytes. No handler decides who may do what.
 
+mod audit;
 mod batch;
 mod body;
 mod caller;

@@ -4,6 +4,7 @@
 //! [`crate::envelope`]; knows nothing of HTTP. An operation reads as one sentence: limits admit it, policy permits
 //! it, the keyring gives the key, the envelope seals or opens. What each step gives is what the next one wants, so none can be left out.
 
+mod audit;
 mod batch;
 mod decrypt;
 mod emergency;
@@ -13,6 +14,7 @@ mod keys;
 mod rewrap;
 mod stream;
 
+pub use audit::{AuditHashes, AuditQuestion};
 pub use batch::{DecryptItem, EncryptItem, RewrapItem};
 pub use decrypt::Opened;
 pub use encrypt::Sealed;

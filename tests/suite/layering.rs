@@ -29,7 +29,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("identity", "names clock error_chain file flight unreached secret policy root"),
     ("config", "names policy limits secret root store identity"),
     ("keyring", "names secret clock error_chain flight audit policy envelope root store"),
-    ("service", "names secret clock policy limits emergency envelope keyring store"),
+    ("service", "names secret clock audit policy limits emergency envelope keyring store"),
     // It turns errors of every layer below into statuses, and shows their rows.
     (
         "http",
@@ -39,7 +39,7 @@ const ARROWS: &[(&str, &str)] = &[
         "app",
         "names secret clock error_chain policy identity limits emergency envelope keyring root store service http config telemetry",
     ),
-    ("cli", "names clock policy keyring root service http config app process"),
+    ("cli", "names clock audit policy keyring root service http config app process"),
     ("main", "cli"),
 ];
 

@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod audit_hash;
 mod batch;
 mod canary;
 mod cli;

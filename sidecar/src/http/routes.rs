@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use http::Method;
 
 use super::error::{Code, Failure};
-use super::{Api, Call, batch, crypt, emergency, keys, openapi, status};
+use super::{Api, Call, audit, batch, crypt, emergency, keys, openapi, status};
 use axum::response::Response;
 
 /// What a route takes as its body.
@@ -131,6 +131,9 @@ pub(super) static ROUTES: &[Route] = &[
         Takes::Nothing, [(200, "EmergencyList")], &[], emergency::list),
     route!(POST "/v1/emergency/end" "end_emergency" "End one's own emergency",
         Takes::Nothing, [(200, "EmergencyView")], &[Code::Conflict], emergency::end),
+    route!(POST "/v1/audit/hash" "audit_hash" "Say how the audit log hashes a subject or a context",
+        Takes::Json("AuditHashRequest"), [(200, "AuditHashesView")],
+        &[Code::RootUnavailable, Code::StoreUnavailable], audit::hash),
     route!(GET "/v1/status" "status" "Show the sidecar's state",
         Takes::Nothing, [(200, "StatusView")], &[], status::status),
     route!(GET "/openapi.json" "openapi" "This description",
