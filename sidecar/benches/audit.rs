@@ -43,7 +43,9 @@ async fn open(folder: &tempfile::TempDir, durability: Durability) -> Log {
     LocalRoot::create_key_file(&root).unwrap();
     let arena = Arena::with_protection_at_most(Protection::Heap).unwrap();
     let authority = LocalRoot::from_key_file(&root, &arena).unwrap().authority().unwrap();
-    Log::open(settings, vec![Arc::new(authority)], Arc::new(SystemClock), |_| b"{}".to_vec()).await.unwrap()
+    Log::open(settings, vec![Arc::new(authority)], Arc::new(SystemClock), |_| b"{}".to_vec())
+        .await
+        .unwrap()
 }
 
 /// The time for `appends` appends by `waiters` tasks.

@@ -6,6 +6,7 @@
 //! make an [`answer::Answer`] without a receipt of the audit log, and what none answers is recorded here.
 
 mod answer;
+mod audit;
 mod batch;
 mod body;
 mod caller;

@@ -75,11 +75,13 @@ pub enum Action {
     ReadStatus,
     /// Begin an emergency of one's own.
     BreakGlass,
+    /// Ask for the hash of a subject or a context, to search the audit log for it.
+    AuditHash,
 }
 
 impl Action {
     /// Every action, in the order of ACCESS.md.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Encrypt,
         Self::Decrypt,
         Self::Rewrap,
@@ -90,6 +92,7 @@ impl Action {
         Self::Destroy,
         Self::ReadStatus,
         Self::BreakGlass,
+        Self::AuditHash,
     ];
 
     /// The name as in the configuration, the log and the metrics.
@@ -106,13 +109,14 @@ impl Action {
             Self::Destroy => "destroy",
             Self::ReadStatus => "read_status",
             Self::BreakGlass => "break_glass",
+            Self::AuditHash => "audit_hash",
         }
     }
 
     /// Whether it is about a key, and not about the sidecar itself.
     #[must_use]
     pub const fn is_about_a_key(self) -> bool {
-        !matches!(self, Self::ReadStatus | Self::BreakGlass)
+        !matches!(self, Self::ReadStatus | Self::BreakGlass | Self::AuditHash)
     }
 }
 

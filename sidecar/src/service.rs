@@ -5,6 +5,7 @@
 //! keyring gives the key, the envelope seals or opens, the audit log has it. What each step gives is what the next one
 //! wants, so none can be left out: without a permit there is no key, and without a receipt no [`Recorded`] answer.
 
+mod audit;
 mod batch;
 mod decrypt;
 mod emergency;
@@ -15,6 +16,7 @@ mod recorded;
 mod rewrap;
 mod stream;
 
+pub use audit::{AuditHashes, AuditQuestion};
 pub use batch::{DecryptItem, EncryptItem, RewrapItem};
 pub use decrypt::Opened;
 pub use encrypt::Sealed;

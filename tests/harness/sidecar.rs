@@ -45,7 +45,7 @@ pub struct Sidecar {
 /// All of Keypod's own log, and what matters of the libraries'.
 const FILTER: &str = "info,keypod=debug,sqlx=warn,hyper=warn";
 
-const ALL: &str = r#""encrypt", "decrypt", "rewrap", "create_key", "read_key", "rotate", "set_state", "destroy", "read_status", "break_glass""#;
+const ALL: &str = r#""encrypt", "decrypt", "rewrap", "create_key", "read_key", "rotate", "set_state", "destroy", "read_status", "break_glass", "audit_hash""#;
 
 impl Default for SidecarBuilder {
     fn default() -> Self {

@@ -1,5 +1,6 @@
 //! The command line against a running sidecar: files, keys, probes, and what each command ends with.
 
+mod audit_hash;
 mod dev;
 mod emergency;
 mod files;

@@ -9,6 +9,7 @@
 
 mod access;
 mod audit;
+mod audit_hash;
 mod batch;
 mod canary;
 mod cli;

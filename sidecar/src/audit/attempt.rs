@@ -103,6 +103,16 @@ impl Attempt {
         (facts.subject, facts.context) = (subject, context);
     }
 
+    /// It is about whom this is the hash of.
+    pub fn about_subject(&mut self, subject: AuditHash) {
+        self.facts().subject = Some(subject);
+    }
+
+    /// It is about the context that this is the hash of.
+    pub fn about_whole_context(&mut self, context: AuditHash) {
+        self.facts().context = Some(context);
+    }
+
     /// The message is to have this context from now on.
     pub fn about_new_context(&mut self, context: &Context) {
         let (subject, context) = self.hashes(context);

@@ -36,8 +36,8 @@ const CONTEXT: u8 = 0x02;
 
 /// Bytes of SHA-256's block. HMAC pads a shorter key with zeros to one block, so a padded key is the same key.
 const BLOCK_BYTES: usize = 64;
-/// More stack than the hashes below use.
-const STACK_BYTES: usize = 4 * 1024;
+/// More stack than the hashes below use: unoptimised code moves more.
+const STACK_BYTES: usize = if cfg!(debug_assertions) { 32 * 1024 } else { 4 * 1024 };
 
 /// The key of the hashes of one version of `keypod.audit`.
 #[derive(Debug)]

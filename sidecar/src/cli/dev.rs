@@ -101,7 +101,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 fn configuration(folder: &Path, port: u16) -> String {
     let health = if port == 0 { 0 } else { port.saturating_add(1) };
     let path = |name: &str| quoted(&folder.join(name).to_string_lossy());
-    let all = r#"["encrypt", "decrypt", "rewrap", "create_key", "read_key", "rotate", "set_state", "destroy", "read_status", "break_glass"]"#;
+    let all = r#"["encrypt", "decrypt", "rewrap", "create_key", "read_key", "rotate", "set_state", "destroy", "read_status", "break_glass", "audit_hash"]"#;
     let uid = rustix::process::geteuid().as_raw();
     let mut text = String::from(
         "# Made by `keypod dev`: for one machine, to try things out. Not for production.\n",

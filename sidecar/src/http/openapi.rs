@@ -226,6 +226,8 @@ fn schemas() -> Map<String, Value> {
     add::<wire::EmergencyRequest>(&mut all);
     add::<wire::EmergencyView>(&mut all);
     add::<wire::EmergencyList>(&mut all);
+    add::<wire::AuditHashRequest<'_>>(&mut all);
+    add::<wire::AuditHashesView>(&mut all);
     add::<StatusView>(&mut all);
     add::<Problem<'_>>(&mut all);
     add::<ItemError>(&mut all);

@@ -6,7 +6,7 @@ use http::Method;
 
 use super::answer::Answer;
 use super::error::Failure;
-use super::{Api, Call, batch, crypt, emergency, keys, openapi, status};
+use super::{Api, Call, audit, batch, crypt, emergency, keys, openapi, status};
 use crate::audit::Attempt;
 use crate::service::Code;
 
@@ -133,6 +133,9 @@ pub(super) static ROUTES: &[Route] = &[
         Takes::Nothing, [(200, "EmergencyList")], &[], emergency::list),
     route!(POST "/v1/emergency/end" "end_emergency" "End one's own emergency",
         Takes::Nothing, [(200, "EmergencyView")], &[Code::Conflict], emergency::end),
+    route!(POST "/v1/audit/hash" "audit_hash" "Say how the audit log hashes a subject or a context",
+        Takes::Json("AuditHashRequest"), [(200, "AuditHashesView")],
+        &[Code::RootUnavailable, Code::StoreUnavailable], audit::hash),
     route!(GET "/v1/status" "status" "Show the sidecar's state",
         Takes::Nothing, [(200, "StatusView")], &[], status::status),
     route!(GET "/openapi.json" "openapi" "This description",

@@ -3,9 +3,11 @@
 //! Every request type refuses unknown fields. Texts that may hold plaintext borrow from the body where they can
 //! and wipe themselves where they cannot.
 
+mod audit;
 mod emergency;
 mod fields;
 
+pub(super) use audit::{AuditHashRequest, AuditHashesView};
 pub(super) use emergency::{EmergencyList, EmergencyRequest, EmergencyView};
 pub(super) use fields::{Base64Text, CiphertextText, Items, Object, SecretText, is_own_text};
 

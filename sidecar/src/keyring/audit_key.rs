@@ -107,13 +107,18 @@ impl Keyring {
             Err(KeyringError::NoSuchKey) => self.audit_key(now).await?,
             other => other?,
         };
-        let may_open =
-            |record: &&VersionRecord| check_state(record.state, Purpose::Decrypt).is_ok();
-        let records: Vec<_> = key.record.versions.iter().rev().filter(may_open).collect();
-        let keys = stream::iter(records).map(async |record: &VersionRecord| {
-            let version = self.version(&key, record.version, Purpose::Decrypt, now).await?;
-            let derived = AuditHashKey::derive(&self.0.arena, &version.data_key)?;
-            Ok::<_, KeyringError>(Arc::new(derived))
+        let records = key.record.versions.iter().rev();
+        let may_open = records
+            .filter(|record| check_state(record.state, Purpose::Decrypt).is_ok())
+            .map(|record| record.version);
+        let may_open: Vec<_> = may_open.collect();
+        let keys = stream::iter(may_open).map(|version| {
+            let key = &key;
+            async move {
+                let version = self.version(key, version, Purpose::Decrypt, now).await?;
+                let derived = AuditHashKey::derive(&self.0.arena, &version.data_key)?;
+                Ok::<_, KeyringError>(Arc::new(derived))
+            }
         });
         let keys = keys.buffered(CONCURRENT_MAX).try_collect().await?;
         let disabled = key.record.versions.iter();

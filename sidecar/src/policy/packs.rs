@@ -11,6 +11,7 @@ pub const PACKS: &[(&str, &str)] = &[
     ("phi", include_str!("../../../policies/packs/phi.cedar")),
     ("operators", include_str!("../../../policies/packs/operators.cedar")),
     ("emergency", include_str!("../../../policies/packs/emergency.cedar")),
+    ("auditors", include_str!("../../../policies/packs/auditors.cedar")),
 ];
 
 /// The text of a pack.

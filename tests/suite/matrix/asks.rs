@@ -26,6 +26,7 @@ pub(super) enum Ask {
     ApproveDestroy,
     ReadStatus,
     BreakGlass,
+    AuditHash,
 }
 
 /// A way to ask for the same.
@@ -37,7 +38,7 @@ pub(super) enum Way {
 }
 
 impl Ask {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Encrypt,
         Self::Decrypt,
         Self::DecryptInEmergency,
@@ -51,6 +52,7 @@ impl Ask {
         Self::ApproveDestroy,
         Self::ReadStatus,
         Self::BreakGlass,
+        Self::AuditHash,
     ];
 
     pub(super) const fn action(self) -> Action {
@@ -65,6 +67,7 @@ impl Ask {
             Self::Destroy | Self::CancelDestroy | Self::ApproveDestroy => Action::Destroy,
             Self::ReadStatus => Action::ReadStatus,
             Self::BreakGlass => Action::BreakGlass,
+            Self::AuditHash => Action::AuditHash,
         }
     }
 
@@ -135,6 +138,7 @@ pub(super) async fn ask(site: &Site, keys: &Keys, cell: Cell, way: Way) -> Said 
             act(client, &format!("/v1/keys/{name}/versions/1/destroy/cancel")).await
         }
         Ask::ApproveDestroy => approve(client, keys.approval(cell)).await,
+        Ask::AuditHash => post("/v1/audit/hash", json!({ "subject": "patient-4711" })).await,
         Ask::ReadStatus => client.get("/v1/status").await,
         Ask::BreakGlass => {
             post("/v1/emergency", json!({ "reason": "a matrix of answers", "minutes": 1 })).await

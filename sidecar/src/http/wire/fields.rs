@@ -23,7 +23,8 @@ pub(in crate::http) enum SecretText<'a> {
 }
 
 impl SecretText<'_> {
-    fn as_str(&self) -> &str {
+    /// The text.
+    pub(in crate::http) fn as_str(&self) -> &str {
         match self {
             Self::Borrowed(text) => text,
             Self::Owned(text) => text,
