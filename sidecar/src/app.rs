@@ -143,18 +143,7 @@ impl Sidecar {
         let emergencies = Emergencies::new(config.emergency.max_minutes);
         let service = Service::new(policies, limits, emergencies, keyring, audit, clock);
         let api = Arc::new(Api::new(service, callers, http_settings(config)));
-        let parts = || Arc::clone(&api);
-        tasks
-            .push(tokio::spawn(maintain(parts(), async |keyring, now| keyring.refresh(now).await)));
-        tasks
-            .push(tokio::spawn(maintain(parts(), async |keyring, now| keyring.recheck(now).await)));
-        tasks.push(tokio::spawn(maintain(parts(), async |keyring, now| keyring.do_due(now).await)));
-        tasks.push(tokio::spawn(watch_store(Arc::clone(&api))));
-        tasks.push(tokio::spawn(follow_store(Arc::clone(&api))));
-        tasks.push(tokio::spawn(keep_issuers_fresh(Arc::clone(&api))));
-        tasks.push(tokio::spawn(audit::record(Arc::clone(&api))));
-        tasks.push(tokio::spawn(audit::tend(Arc::clone(&api))));
-        tasks.push(tokio::spawn(housekeep(Arc::clone(&api), source, metrics)));
+        tasks.extend(spawn_upkeep(&api, source, metrics));
         health.serving(Arc::clone(&api));
         let drain_max = config.limits.drain_timeout;
         Ok(Self { api, store, health, health_address, listeners, stop_health, tasks, drain_max })
@@ -208,6 +197,26 @@ impl Sidecar {
         tracing::info!("closed");
         served
     }
+}
+
+/// Starts all that is done by itself, on timers or on news.
+fn spawn_upkeep(
+    api: &Arc<Api>,
+    policies: PolicySource,
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+) -> [JoinHandle<()>; 9] {
+    let parts = || Arc::clone(api);
+    [
+        tokio::spawn(maintain(parts(), async |keyring, now| keyring.refresh(now).await)),
+        tokio::spawn(maintain(parts(), async |keyring, now| keyring.recheck(now).await)),
+        tokio::spawn(maintain(parts(), async |keyring, now| keyring.do_due(now).await)),
+        tokio::spawn(watch_store(parts())),
+        tokio::spawn(follow_store(parts())),
+        tokio::spawn(keep_issuers_fresh(parts())),
+        tokio::spawn(audit::record(parts())),
+        tokio::spawn(audit::tend(parts())),
+        tokio::spawn(housekeep(parts(), policies, metrics)),
+    ]
 }
 
 /// Ticks at once, and then so long after each other; one that comes late puts off those behind it.

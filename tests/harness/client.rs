@@ -169,6 +169,18 @@ impl Client {
         self.send(self.request("GET", path)).await
     }
 
+    /// The keys of the list, without those that a sidecar makes for itself.
+    ///
+    /// # Panics
+    /// If there is no list.
+    pub async fn keys(&self) -> Vec<Value> {
+        let listed = self.get("/v1/keys").await.json();
+        let keys = listed.get("keys").and_then(Value::as_array).expect("a list of keys");
+        let name =
+            |key: &Value| key.get("name").and_then(Value::as_str).expect("a name").to_owned();
+        keys.iter().filter(|key| !name(key).starts_with("keypod.")).cloned().collect()
+    }
+
     /// `POST` of JSON.
     pub async fn post_json(&self, path: &str, body: &Value) -> Answer {
         self.send(self.request("POST", path).json(body)).await

@@ -59,28 +59,30 @@ fn start_entry(
     start: &LogStart,
     configuration: Option<&str>,
 ) -> Vec<u8> {
+    let previous = start.previous.as_ref().map(|previous| {
+        let (ended, entries) = match &previous.ended {
+            Ended::Clean => ("clean", 0),
+            Ended::Unclean { vouched_for } => ("unclean", *vouched_for),
+            _ => ("damaged", 0),
+        };
+        json!({
+            "log": previous.origin,
+            "entries": previous.found_size,
+            "ended": ended,
+            "unsigned": entries,
+        })
+    });
     let mut detail = json!({
         "reason": reason,
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "number": start.number,
         "certificate": hexadecimal(&start.certificate_sha256),
+        "configuration": configuration,
+        "previous": previous,
     });
-    if let Some(configuration) = configuration {
-        detail["configuration"] = json!(configuration);
-    }
-    if let Some(previous) = &start.previous {
-        let (ended, entries) = match &previous.ended {
-            Ended::Clean => ("clean", 0),
-            Ended::Unclean { vouched_for } => ("unclean", *vouched_for),
-            _ => ("damaged", 0),
-        };
-        detail["previous"] = json!({
-            "log": previous.origin,
-            "entries": previous.found_size,
-            "ended": ended,
-            "unsigned": entries,
-        });
+    if let Some(fields) = detail.as_object_mut() {
+        fields.retain(|_, field| !field.is_null());
     }
     own_entry(clock, "start", Outcome::Ok, &detail)
 }

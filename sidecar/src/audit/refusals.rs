@@ -23,11 +23,11 @@ impl Counts {
 
     /// `{"unauthenticated": {"uid 1000": 3}}`.
     pub(super) fn to_json(&self) -> Value {
-        let mut by_code = json!({});
+        let mut by_code = BTreeMap::<_, BTreeMap<_, _>>::new();
         for ((code, who), count) in &self.0 {
-            by_code[*code][who.as_str()] = json!(count);
+            by_code.entry(code).or_default().insert(who, count);
         }
-        by_code
+        json!(by_code)
     }
 }
 

@@ -102,13 +102,16 @@ async fn a_row_of_another_domain_does_not_unwrap_here() {
     let foreign = other.client().encrypt("dd", b"dd", &json!({})).await;
     assert!(other.stop().await.success());
 
-    let copy = |table: &str| format!("INSERT INTO {table} SELECT * FROM other.{table};");
+    let copy = |table: &str, id: &str| {
+        let of_dd = "(SELECT id FROM other.keys WHERE name = 'dd')";
+        format!("INSERT INTO {table} SELECT * FROM other.{table} WHERE {id} = {of_dd};")
+    };
     let edit = format!(
         "ATTACH '{}' AS other; {}{}{}",
         other.folder().join("keys.db").display(),
-        copy("keys"),
-        copy("versions"),
-        copy("wrappings")
+        copy("keys", "id"),
+        copy("versions", "key_id"),
+        copy("wrappings", "key_id")
     );
     sql(&sidecar.folder().join("keys.db"), edit).await;
     sidecar.restart().await;

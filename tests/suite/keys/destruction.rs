@@ -72,9 +72,13 @@ async fn a_destroyed_version_has_no_wrapping_left_in_the_answer_or_in_the_file()
     let version = &destroyed["versions"][0];
     assert_eq!((&version["state"], &version["wrapped_by"]), (&json!("destroyed"), &json!([])));
     let mut store = sidecar.open_store().await;
-    let left: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM wrappings").fetch_one(&mut store).await.unwrap();
-    assert_eq!(left, 0);
+    let wrappings = "SELECT count(*) FROM wrappings JOIN keys ON keys.id = key_id WHERE name = ?";
+    let mut left = async |name: &str| {
+        let left = sqlx::query_scalar::<_, i64>(wrappings).bind(name.to_owned());
+        left.fetch_one(&mut store).await.unwrap()
+    };
+    assert_eq!(left("demo").await, 0);
+    assert_eq!(left("keypod.audit").await, 1, "what is not destroyed is found");
     let rotated = client.post_json("/v1/rotate", &json!({ "key": "demo" })).await;
     assert_eq!(rotated.json()["key_version"], 2, "the key itself goes on");
     client.encrypt("demo", b"hello", &json!({})).await;

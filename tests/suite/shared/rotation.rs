@@ -93,7 +93,8 @@ async fn a_version_that_is_disabled_through_one_sidecar_stops_on_all() {
         })
         .await;
         let status = sidecar.client().get("/v1/status").await.json();
-        assert_eq!(status["cache"]["versions"], json!([]), "it is wiped");
+        let mut cached = status["cache"]["versions"].as_array().unwrap().iter();
+        assert!(cached.all(|version| version["key"] != "demo"), "it is wiped: {status}");
     }
 }
 
@@ -106,7 +107,8 @@ async fn a_change_by_hand_in_the_database_is_seen_as_well() {
     let server = keypod_test_servers::PostgresServer::shared();
     server.sql(
         store.database(),
-        "UPDATE keypod.versions SET state = 'disabled', revision = revision + 1",
+        "UPDATE keypod.versions SET state = 'disabled', revision = revision + 1 \
+         WHERE key_id = (SELECT id FROM keypod.keys WHERE name = 'demo')",
     );
     for sidecar in &sidecars {
         until("it opens no more", async || {
