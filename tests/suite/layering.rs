@@ -27,7 +27,8 @@ const ARROWS: &[(&str, &str)] = &[
     ("limits", "names clock"),
     ("emergency", "alone names clock policy"),
     ("identity", "names clock error_chain file flight unreached secret policy root"),
-    ("config", "names policy limits secret root store identity"),
+    ("sinks", "audit clock error_chain file unreached"),
+    ("config", "names policy limits secret root store identity audit sinks"),
     ("keyring", "names secret clock error_chain flight policy envelope root store"),
     ("service", "names secret clock policy limits emergency envelope keyring store"),
     // It turns errors of every layer below into statuses, and shows their rows.

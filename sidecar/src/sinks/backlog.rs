@@ -154,7 +154,7 @@ mod tests {
             backlog.put(entry(index, "0123456789")).unwrap();
         }
         assert_eq!(backlog.put(entry(3, "0")), Err(entry(3, "0")));
-        backlog.put(checkpoint(3, "a checkpoint has its place all the same")).unwrap();
+        backlog.put(checkpoint(3, "note")).unwrap();
         let first = backlog.take(AT_ONCE).await.unwrap();
         assert_eq!(first, [entry(0, "0123456789"), entry(1, "0123456789")]);
         backlog.put(entry(4, "0")).unwrap();
@@ -185,14 +185,19 @@ mod tests {
         assert_eq!(batch.unwrap().len(), 1);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_batch_waits_for_others_and_not_for_ever() {
         let backlog = Backlog::new(1 << 20);
-        let limit = BatchLimit { wait: Duration::from_secs(5), ..AT_ONCE };
+        let waits = |wait| BatchLimit { wait, ..AT_ONCE };
         backlog.put(usual(0)).unwrap();
-        let both = async { tokio::join!(backlog.take(limit), async { backlog.put(usual(1)) }).0 };
+        let long = waits(Duration::from_secs(3600));
+        let both = async { tokio::join!(backlog.take(long), async { backlog.put(usual(1)) }).0 };
         assert_eq!(both.await.unwrap().len(), 2, "as soon as it is full");
         backlog.put(usual(2)).unwrap();
-        assert_eq!(backlog.take(limit).await.unwrap().len(), 1, "after its time");
+        let batch = backlog.take(waits(Duration::from_millis(1))).await;
+        assert_eq!(batch.unwrap().len(), 1, "after its time");
+        backlog.put(usual(3)).unwrap();
+        backlog.end();
+        assert_eq!(backlog.take(long).await.unwrap().len(), 1, "at the end");
     }
 }

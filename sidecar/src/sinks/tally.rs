@@ -103,6 +103,11 @@ impl Tally {
     }
 
     #[cfg(test)]
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.taken.load(Ordering::Relaxed), self.lost.load(Ordering::Relaxed))
     }
