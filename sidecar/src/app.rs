@@ -3,7 +3,7 @@
 //!
 //! Order of a start: metrics, health listener, protected memory, roots, callers, store, a proof that the roots
 //! open the store, the audit log, preloaded keys, keys of issuers, data listeners; only then is it ready. Order of a
-//! stop: not ready, no new connections, what is in flight ends within its bound, the audit log is closed, unused
+//! stop: not ready, no new connections, what is in flight ends within its bound, the audit log is closed, its sinks take the rest, unused
 //! reservations go back, keys are wiped, the store is closed.
 
 mod audit;
@@ -47,6 +47,7 @@ use crate::names::KeyName;
 use crate::root::RootError;
 use crate::secret::Arena;
 use crate::service::Service;
+use crate::sinks::{self, Sinks};
 use crate::store::KeyStore;
 use crate::telemetry::{self, Format};
 
@@ -61,6 +62,7 @@ const KEEP_ISSUERS_FRESH_EVERY: Duration = Duration::from_secs(1);
 pub struct Sidecar {
     api: Arc<Api>,
     store: Arc<dyn KeyStore>,
+    sinks: Sinks,
     health: Arc<Health>,
     health_address: Option<SocketAddr>,
     listeners: Listeners,
@@ -106,6 +108,7 @@ impl Sidecar {
         let callers = load_callers(&config.callers)?.with_issuers(issuers);
         let source = PolicySource::new(config);
         let policies = policies::first(&source)?;
+        let sinks = sinks::open(&config.audit.sinks, Arc::clone(&clock) as _)?;
         let store = open_store(&config.store).await?;
         let keyring = Keyring::new(keyring_settings(config), roots, Arc::clone(&store), arena);
         let started = async {
@@ -119,6 +122,8 @@ impl Sidecar {
                 return Err(error);
             }
         };
+        // Before anything is appended: copies begin with the first entry.
+        let sinks = sinks.start(&audit);
         let started = async {
             let preload = &config.cache.preload;
             let warm = keyring.preload(preload, clock.now()).await;
@@ -134,7 +139,7 @@ impl Sidecar {
         let listeners = match started.await {
             Ok(listeners) => listeners,
             Err(error) => {
-                audit::close(&audit).await;
+                audit::close(&audit, sinks).await;
                 store.close().await;
                 return Err(error);
             }
@@ -146,7 +151,17 @@ impl Sidecar {
         tasks.extend(spawn_upkeep(&api, source, metrics));
         health.serving(Arc::clone(&api));
         let drain_max = config.limits.drain_timeout;
-        Ok(Self { api, store, health, health_address, listeners, stop_health, tasks, drain_max })
+        Ok(Self {
+            api,
+            store,
+            sinks,
+            health,
+            health_address,
+            listeners,
+            stop_health,
+            tasks,
+            drain_max,
+        })
     }
 
     /// The service, for what `keypod dev` sets up.
@@ -169,7 +184,7 @@ impl Sidecar {
 
     /// Serves until `stop`, then drains and closes everything.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Served {
-        let Self { api, store, health, listeners, stop_health, tasks, drain_max, .. } = self;
+        let Self { api, store, sinks, health, listeners, stop_health, tasks, drain_max, .. } = self;
         let (tell, stopped) = watch::channel(false);
         let draining = Arc::clone(&health);
         let waits = tokio::spawn(async move {
@@ -191,7 +206,7 @@ impl Sidecar {
         waits.abort();
         api.service().emergencies().end_all();
         audit::record_ended(&api).await;
-        audit::close(api.service().audit()).await;
+        audit::close(api.service().audit(), sinks).await;
         api.service().keyring().close().await;
         store.close().await;
         tracing::info!("closed");

@@ -35,6 +35,7 @@ pub mod process;
 pub mod root;
 pub mod secret;
 pub mod service;
+pub mod sinks;
 pub mod store;
 pub mod telemetry;
 mod unreached;

@@ -27,7 +27,8 @@ const ARROWS: &[(&str, &str)] = &[
     ("audit", "names clock error_chain secret policy envelope root"),
     ("emergency", "alone names clock policy"),
     ("identity", "names clock error_chain file flight unreached secret policy root"),
-    ("config", "names policy limits audit secret root store identity"),
+    ("sinks", "audit clock error_chain file unreached"),
+    ("config", "names policy limits audit sinks secret root store identity"),
     ("keyring", "names secret clock error_chain flight audit policy envelope root store"),
     // It says which code each error of the layers below is.
     ("service", "names secret clock policy limits emergency audit envelope keyring root store"),

@@ -17,11 +17,15 @@ use crate::error_chain::error_chain;
 use crate::http::Api;
 use crate::keyring::Keyring;
 use crate::root::authority::Authority;
+use crate::sinks::Sinks;
 
 /// What was counted is recorded this often, at most.
 const RECORD_COUNTS_EVERY: Duration = Duration::from_secs(1);
 /// Whether a log is full or old is looked at this often.
 const TEND_EVERY: Duration = Duration::from_secs(10);
+
+/// How long sinks may take to take the rest, once the log is closed.
+const DRAIN_SINKS_MAX: Duration = Duration::from_secs(2);
 
 /// Opens the log that the configuration names, begun for this start and certified by one of `authorities`.
 pub(super) async fn open(
@@ -87,8 +91,9 @@ fn start_entry(
     own_entry(clock, "start", Outcome::Ok, &detail)
 }
 
-/// Ends the log in order.
-pub(super) async fn close(audit: &Audit) {
+/// Ends the log in order, and then its sinks.
+pub(super) async fn close(audit: &Audit, sinks: Sinks) {
+    sinks.record_lost(audit).await;
     if let Err(error) = audit.record_counts().await {
         tracing::error!(error = error_chain(&error), "counts are missing from the audit log");
     }
@@ -96,6 +101,7 @@ pub(super) async fn close(audit: &Audit) {
     if let Err(error) = audit.log().close(last).await {
         tracing::error!(error = error_chain(&error), "the audit log ends without its last entry");
     }
+    sinks.drain(DRAIN_SINKS_MAX).await;
 }
 
 /// Records what was counted since the last time, and what ended by itself.

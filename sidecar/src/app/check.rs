@@ -17,6 +17,7 @@ use crate::names::KeyName;
 use crate::root::authority::AuthorityDescription;
 use crate::root::{RootDescription, RootError};
 use crate::secret::Arena;
+use crate::sinks::{self, ReadySinks};
 use crate::store::{KeyStore, StoreError};
 
 /// What was found.
@@ -80,6 +81,16 @@ impl Checked {
                 notes.into_iter().for_each(|note| self.well(&part, note));
             }
             Err(error) => self.wrong(part, &error),
+        }
+    }
+
+    async fn sinks(&mut self, sinks: ReadySinks) {
+        for (name, found) in sinks.check().await {
+            let (well, text) = match found {
+                Ok(text) => (true, text),
+                Err(reason) => (false, reason),
+            };
+            self.say(format!("audit sink {name}"), well, text);
         }
     }
 
@@ -154,6 +165,10 @@ pub async fn check(config: &Config) -> Result<Checked, StartError> {
     }
     for authority in authorities {
         checked.authority(&authority.describe(), authority.check().await);
+    }
+    match sinks::open(&config.audit.sinks, Arc::new(SystemClock)) {
+        Ok(sinks) => checked.sinks(sinks).await,
+        Err(error) => checked.wrong("audit sinks", &error),
     }
     match open_store(&config.store).await {
         Ok(store) => {

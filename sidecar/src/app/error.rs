@@ -11,6 +11,7 @@ use crate::root::aws_kms::AwsKmsRootError;
 use crate::root::local::LocalRootError;
 use crate::root::vault::VaultRootError;
 use crate::secret::ArenaError;
+use crate::sinks::SinkError;
 use crate::store::copy::CopyError;
 use crate::store::{KeyStore, StoreError};
 use crate::telemetry::TelemetryError;
@@ -35,6 +36,9 @@ pub enum StartError {
         #[source]
         source: KeyringError,
     },
+    /// A sink of the audit log.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
     /// The local root.
     #[error(transparent)]
     LocalRoot(#[from] LocalRootError),
@@ -162,6 +166,7 @@ impl StartError {
             | Self::Vault { .. }
             | Self::Callers(_)
             | Self::Identity(_)
+            | Self::Sink(_)
             | Self::Policies { .. }
             | Self::NoSuchRoot { .. }
             | Self::SameStore

@@ -4,6 +4,7 @@ mod audit;
 mod identity;
 mod limits;
 mod root;
+mod sinks;
 mod store;
 
 use std::net::SocketAddr;

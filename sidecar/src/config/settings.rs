@@ -15,6 +15,7 @@ use crate::policy::Grant;
 use crate::root::aws_kms::AwsKmsSettings;
 use crate::root::vault::VaultSettings;
 use crate::secret::Protection;
+use crate::sinks::SinkSettings;
 use crate::store::postgres::PostgresSettings;
 
 /// A valid configuration.
@@ -57,6 +58,8 @@ pub struct AuditSettings {
     pub on_failure: audit::OnFailure,
     /// The file of a key that certifies logs when no root does.
     pub authority_key_file: Option<PathBuf>,
+    /// Where copies of it go.
+    pub sinks: SinkSettings,
 }
 
 /// `[listen]`

@@ -86,6 +86,9 @@ fn values_that_cannot_work_are_refused_with_the_setting_named() {
         ("KEYPOD_AUDIT__QUEUE_MAX", "0", "audit.queue_max"),
         ("KEYPOD_AUDIT__ROTATE_BYTES", "1000", "audit.rotate_bytes"),
         ("KEYPOD_AUDIT__ROTATE_AFTER", "1s", "audit.rotate_after"),
+        ("KEYPOD_AUDIT__SINK_BACKLOG_BYTES_MAX", "5", "audit.sink_backlog_bytes_max"),
+        ("KEYPOD_AUDIT__STDOUT", "maybe", "audit.stdout"),
+        ("KEYPOD_AUDIT__SYSLOG__ADDRESS", "/dev/log", "audit.syslog.address"),
         ("KEYPOD_EMERGENCY__MAX_MINUTES", "0", "emergency.max_minutes"),
         ("KEYPOD_EMERGENCY__MAX_MINUTES", "1441", "emergency.max_minutes"),
         ("KEYPOD_MEMORY__REQUIRE", "best", "memory.require"),
@@ -170,6 +173,8 @@ fn the_commented_example_leaves_no_setting_out() {
         "[[limits.callers]]",
         "[[limits.keys]]",
         "[audit]",
+        "[audit.syslog]",
+        "[audit.otlp]",
         "[log]",
         "[emergency]",
         "[identity]",
@@ -370,4 +375,68 @@ fn the_pods_token_goes_to_the_clusters_own_api_server_alone() {
     }
     let other = endpoint("jwks_url = \"https://issuer.example/jwks\"");
     assert_eq!((other.token_file, other.ca_file), (None, None));
+}
+
+#[test]
+fn a_sink_that_could_not_be_trusted_or_reached_is_refused_with_the_setting_named() {
+    let parse = |text: &str| with_identity(text).map(|config| config.audit.sinks);
+    let syslog = |lines: &str| parse(&format!("[audit.syslog]\n{lines}"));
+    let otlp = |lines: &str| parse(&format!("[audit.otlp]\n{lines}"));
+    let place = |address: &str| {
+        syslog(&format!("address = \"{address}\"")).map(|sinks| sinks.syslog.unwrap())
+    };
+    for address in
+        ["unix:/dev/log", "tls://log.example:6514", "tcp://127.0.0.1:601", "udp://[::1]:514"]
+    {
+        assert_eq!(place(address).unwrap().place.to_string(), address);
+    }
+    let (unix, udp) = (place("unix:/dev/log").unwrap(), place("udp://localhost:514").unwrap());
+    assert_eq!((unix.facility, unix.message_bytes_max, udp.message_bytes_max), (13, 8192, 2048));
+    for address in [
+        "unix:log",
+        "/dev/log",
+        "tcp://127.0.0.1",
+        "tcp://127.0.0.1:0",
+        "tls://:6514",
+        "tls://u:p@a:1",
+        "tls://a:1/b",
+        "https://a:1",
+        "udp://10.0.0.1:514",
+        "tcp://log.example:601",
+    ] {
+        let error = place(address).unwrap_err();
+        assert!(error.contains("audit.syslog.address"), "{address}: {error}");
+    }
+    syslog("address = \"tcp://log.example:601\"\nin_the_clear = true").unwrap();
+    let local = "address = \"unix:/dev/log\"";
+    for (lines, setting) in [
+        (format!("{local}\nfacility = 24"), "audit.syslog.facility"),
+        (format!("{local}\nenterprise_number = 32473"), "audit.syslog.enterprise_number"),
+        (format!("{local}\nmessage_bytes_max = 100"), "audit.syslog.message_bytes_max"),
+        ("address = \"udp://[::1]:1\"\nmessage_bytes_max = 70000".to_owned(), "message_bytes_max"),
+        (format!("{local}\nca_file = \"a\""), "audit.syslog.ca_file"),
+        ("address = \"tls://a:1\"\nclient_key_file = \"k\"".to_owned(), "client_cert_file"),
+        ("facility = 13".to_owned(), "audit.syslog.address"),
+    ] {
+        let error = syslog(&lines).unwrap_err();
+        assert!(error.contains(setting), "{lines}: {error}");
+    }
+    let usual = otlp("address = \"https://collector.example/v1/logs\"").unwrap().otlp.unwrap();
+    assert!(usual.gzip && usual.batch_entries_max == 512);
+    let local = "address = \"http://127.0.0.1:4318/v1/logs\"";
+    otlp(local).unwrap();
+    for (lines, setting) in [
+        ("address = \"http://collector.example/v1/logs\"".to_owned(), "audit.otlp.address"),
+        ("address = \"https://u:p@collector.example/v1/logs\"".to_owned(), "audit.otlp.address"),
+        (format!("{local}\ntimeout = \"0s\""), "audit.otlp.timeout"),
+        (format!("{local}\ntimeout = \"2m\""), "audit.otlp.timeout"),
+        (format!("{local}\nbatch_wait = \"2m\""), "audit.otlp.batch_wait"),
+        (format!("{local}\nbatch_entries_max = 0"), "audit.otlp.batch_entries_max"),
+        (format!("{local}\ncompression = \"zstd\""), "audit.otlp.compression"),
+        (format!("{local}\nclient_cert_file = \"c\""), "audit.otlp.client_cert_file"),
+        (format!("{local}\nheaders = \"Authorization: x\""), "audit.otlp.headers"),
+    ] {
+        let error = otlp(&lines).unwrap_err();
+        assert!(error.contains(setting), "{lines}: {error}");
+    }
 }

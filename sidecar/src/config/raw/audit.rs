@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::sinks::{RawOtlp, RawSyslog};
 use super::{Problem, check_times};
 use crate::audit::{Durability, LogSettings, OnFailure, Origin};
 use crate::config::settings::AuditSettings;
+use crate::sinks::SinkSettings;
 
 /// Less than this would be a new log, and a call to the root, every few seconds under load.
 const ROTATE_BYTES_MIN: u64 = 1 << 20;
@@ -18,6 +20,9 @@ const COMMIT_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 const CHECKPOINT_EVERY_MAX: Duration = Duration::from_secs(60 * 60);
 /// Entries that wait take memory.
 const QUEUE_MAX: usize = 1 << 20;
+/// Room for the longest entry and some more, and at most what a small container has.
+const SINK_BACKLOG_BYTES_MIN: usize = 1 << 20;
+const SINK_BACKLOG_BYTES_MAX: usize = 1 << 30;
 /// 45 CFR 164.316(b)(2)(i).
 const SIX_YEARS: Duration = Duration::from_secs(6 * 366 * 24 * 60 * 60);
 
@@ -39,6 +44,10 @@ pub(super) struct RawAudit {
     rotate_after: Duration,
     #[serde(with = "humantime_serde")]
     retention: Duration,
+    stdout: bool,
+    sink_backlog_bytes_max: usize,
+    syslog: Option<RawSyslog>,
+    otlp: Option<RawOtlp>,
 }
 
 impl Default for RawAudit {
@@ -55,6 +64,10 @@ impl Default for RawAudit {
             rotate_bytes: 1 << 30,
             rotate_after: Duration::from_secs(7 * 24 * 60 * 60),
             retention: SIX_YEARS,
+            stdout: false,
+            sink_backlog_bytes_max: 16 << 20,
+            syslog: None,
+            otlp: None,
         }
     }
 }
@@ -85,6 +98,18 @@ impl RawAudit {
         let origin = self.origin.unwrap_or_else(of_this_machine);
         let origin: Origin =
             origin.parse().map_err(|error| Problem::new("audit.origin", format!("{error}")))?;
+        if !(SINK_BACKLOG_BYTES_MIN..=SINK_BACKLOG_BYTES_MAX).contains(&self.sink_backlog_bytes_max)
+        {
+            let problem = format!("from {SINK_BACKLOG_BYTES_MIN} to {SINK_BACKLOG_BYTES_MAX}");
+            return Err(Problem::new("audit.sink_backlog_bytes_max", problem));
+        }
+        let sinks = SinkSettings {
+            backlog_bytes_max: self.sink_backlog_bytes_max,
+            instance: origin.to_string(),
+            stdout: self.stdout,
+            syslog: self.syslog.map(RawSyslog::check).transpose()?,
+            otlp: self.otlp.map(RawOtlp::check).transpose()?,
+        };
         let log = LogSettings {
             folder: self.folder,
             origin,
@@ -97,7 +122,7 @@ impl RawAudit {
             retention: self.retention,
         };
         let (on_failure, authority_key_file) = (self.on_failure, self.authority_key_file);
-        Ok(AuditSettings { log, on_failure, authority_key_file })
+        Ok(AuditSettings { log, on_failure, authority_key_file, sinks })
     }
 }
 
