@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::*;
-use crate::audit::testing::Recorded;
+use crate::audit::recording::Recorded;
 use crate::audit::{Event, own_entry};
 use crate::clock::SystemClock;
 use crate::sinks::backlog::BatchLimit;
