@@ -38,3 +38,4 @@ pub mod service;
 pub mod store;
 pub mod telemetry;
 mod unreached;
+pub mod witness;

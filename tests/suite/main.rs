@@ -34,3 +34,4 @@ mod roots;
 mod shared;
 mod streams;
 mod tokens;
+mod witness;
