@@ -35,7 +35,7 @@ Examples:
 pub(super) struct WitnessArgs {
     #[command(subcommand)]
     command: Option<WitnessCommand>,
-    /// Where to listen: 127.0.0.1:PORT, [::1]:PORT or unix:PATH
+    /// Where to listen: 127.0.0.1:PORT, another loopback address, or unix:PATH
     #[arg(long, value_name = "ADDRESS", required = true)]
     listen: Option<Address>,
     /// The file with the witness's key
