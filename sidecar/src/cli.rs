@@ -24,6 +24,7 @@ mod store;
 mod table;
 #[cfg(test)]
 mod testing;
+mod witness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,6 +77,8 @@ enum Command {
     /// Look at the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Run a witness: remember how far audit logs were, so that one that was rolled back is seen
+    Witness(witness::WitnessArgs),
     /// Show how the sidecar is
     Status(status::StatusArgs),
     /// Ask the health listener, as a probe: exit code 0 or 1
@@ -154,6 +157,7 @@ impl Command {
             Self::Policy(args) => policy::run(args),
             Self::Emergency(args) => emergency::run(args),
             Self::Audit(AuditCommand::Hash(args)) => audit_hash::run(args),
+            Self::Witness(args) => witness::run(args),
             Self::Status(args) => status::run(args),
             Self::Healthcheck(args) => healthcheck::run(&args),
             Self::Bench(args) => bench::run(args),

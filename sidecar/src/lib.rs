@@ -39,3 +39,4 @@ pub mod sinks;
 pub mod store;
 pub mod telemetry;
 mod unreached;
+pub mod witness;

@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("secret", "names"),
     ("envelope", "names secret"),
     ("root", "alone names secret clock error_chain file unreached"),
+    ("witness", "secret clock file unreached root"),
     ("store", "names secret clock"),
     ("policy", "names clock file envelope"),
     ("limits", "names clock"),
@@ -41,7 +42,10 @@ const ARROWS: &[(&str, &str)] = &[
         "app",
         "names secret clock error_chain policy identity limits emergency audit envelope keyring root store service http config telemetry",
     ),
-    ("cli", "names clock audit policy keyring root service http config app process"),
+    (
+        "cli",
+        "names clock audit policy keyring root service http config app process telemetry witness",
+    ),
     ("main", "cli"),
 ];
 

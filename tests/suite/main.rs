@@ -35,3 +35,4 @@ mod roots;
 mod shared;
 mod streams;
 mod tokens;
+mod witness;

@@ -105,7 +105,8 @@ impl Signals {
         Ok(Self { terminate, interrupt, _file_too_large })
     }
 
-    async fn next(&mut self) {
+    /// Waits for the next of them.
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
