@@ -1,11 +1,11 @@
 //! Sidecars and the KMS that they share: moto behind a stand-in that sees every call, and a proxy that can break.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use keypod_test_servers::{FaultProxy, KmsStandIn, MotoServer, Seen};
 use keypod_tests::{Client, Sidecar, SidecarBuilder};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const REGION: &str = "eu-central-1";
 
@@ -62,16 +62,15 @@ impl Kms {
             .variable("KEYPOD_LOG__FILTER", "info"))
     }
 
-    /// The last time that pod `number` asked to unwrap, of those that `wanted` picks.
-    pub(crate) fn last_unwrap(
-        &self,
-        number: usize,
-        wanted: impl Fn(&Seen) -> bool,
-    ) -> Option<Seen> {
-        let of_pod = |seen: &Seen| {
-            seen.operation == "Decrypt" && seen.access_key.as_deref() == Some(&access_key(number))
+    /// The last time before `end` that pod `number` asked to unwrap a version of the key with this id.
+    pub(crate) fn last_unwrap(&self, number: usize, id: &str, end: Instant) -> Option<Seen> {
+        let wanted = |seen: &Seen| {
+            let context = "/EncryptionContext/keypod:key";
+            let of_key = seen.parameters.pointer(context).and_then(Value::as_str) == Some(id);
+            let of_pod = seen.access_key.as_deref() == Some(&access_key(number));
+            seen.operation == "Decrypt" && of_key && of_pod && seen.at < end
         };
-        self.stand_in.seen().into_iter().rfind(|seen| of_pod(seen) && wanted(seen))
+        self.stand_in.seen().into_iter().rfind(wanted)
     }
 }
 
@@ -84,6 +83,11 @@ pub(crate) async fn make_key(client: &Client, name: &str) -> anyhow::Result<()> 
     let made = client.post_json("/v1/keys", &json!({ "name": name })).await;
     anyhow::ensure!(made.status == 201, "the key {name} was not made: {}", made.code());
     Ok(())
+}
+
+/// The id of a pod's key, by which the root knows it.
+pub(crate) async fn id_of(pod: &Sidecar, key: &str) -> String {
+    pod.client().get(&format!("/v1/keys/{key}")).await.text("id")
 }
 
 /// Ends a sidecar in order, and starts it again with nothing in memory.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Shown;
 use crate::figure::{Row, most, spread};
 use crate::load::{Load, Operation, Outcome, Pace, Sample, count, failures};
-use crate::pods::{Kms, Patience};
+use crate::pods::{Kms, Patience, id_of};
 use crate::{now, say};
 
 /// As long as the retry interval: a sidecar takes the shorter of both for it.
@@ -84,11 +84,12 @@ async fn one_outage(
     fault: Fault,
     bound: Duration,
 ) -> anyhow::Result<Outage> {
+    let id = id_of(pod, "demo").await;
     let load = Load::start(&[pod], "demo", PACE);
     tokio::time::sleep(BEFORE).await;
     kms.proxy.set(fault);
     let gone = now();
-    let last = kms.last_unwrap(0, |seen| seen.at < gone).context("no recheck came")?.at;
+    let last = kms.last_unwrap(0, &id, gone).context("no recheck came")?.at;
     let bound = last + bound;
     tokio::time::sleep_until((bound + PAST).into()).await;
     kms.proxy.set(Fault::None);

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use futures_util::future::join_all;
 use keypod_test_servers::Answer;
 use keypod_tests::Sidecar;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::Shown;
 use crate::figure::{Row, most, spread};
 use crate::load::{Load, Outcome, Pace, Sample, count};
-use crate::pods::{Kms, Patience};
+use crate::pods::{Kms, Patience, id_of};
 use crate::{now, say};
 
 const PODS: usize = 5;
@@ -48,6 +49,7 @@ pub(super) async fn measure(quick: bool) -> anyhow::Result<Shown> {
         // Pods of a deployment do not all start at one moment.
         tokio::time::sleep(RECHECK / 8).await;
     }
+    let ids = join_all(pods.iter().map(|pod| id_of(pod, "demo"))).await;
     kms.stand_in.set_latency(LATENCY);
     let (mut ended, mut timeline) = (Vec::new(), Value::Null);
     for round in 1..=rounds {
@@ -58,9 +60,11 @@ pub(super) async fn measure(quick: bool) -> anyhow::Result<Shown> {
         let revoked = now();
         tokio::time::sleep(RECHECK.mul_f64(1.5)).await;
         let mut samples = Vec::new();
-        for (number, load) in loads.into_iter().enumerate() {
+        for ((number, load), id) in loads.into_iter().enumerate().zip(&ids) {
             let of_pod = load.stop().await?;
-            ended.push(one_pod(&kms, number, revoked, &of_pod)?);
+            let rechecked = kms.last_unwrap(number, id, revoked);
+            let rechecked = rechecked.context("a pod never rechecked")?.at;
+            ended.push(one_pod(rechecked, revoked, &of_pod)?);
             samples.push(of_pod);
         }
         timeline = served_over_time(&samples, revoked);
@@ -89,14 +93,7 @@ pub(super) async fn measure(quick: bool) -> anyhow::Result<Shown> {
     })
 }
 
-fn one_pod(
-    kms: &Kms,
-    number: usize,
-    revoked: Instant,
-    samples: &[Sample],
-) -> anyhow::Result<Ended> {
-    let rechecked = kms.last_unwrap(number, |seen| seen.at < revoked);
-    let rechecked = rechecked.context("a pod never rechecked")?.at;
+fn one_pod(rechecked: Instant, revoked: Instant, samples: &[Sample]) -> anyhow::Result<Ended> {
     let after = |sample: &&Sample| sample.begun >= revoked;
     let last = samples.iter().rfind(|sample| sample.served()).context("a pod served nothing")?;
     let refused = samples.iter().filter(after).find(|sample| !sample.served());
