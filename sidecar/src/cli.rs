@@ -4,6 +4,7 @@
 //! API for everything else: a client command never opens a store, a root or a key. Only `serve` and `dev` run a
 //! sidecar; only they, `root` and `store` open roots or stores. Only [`output`] writes to the terminal, and a token comes out of a file, never out of an argument.
 
+mod audit;
 mod bench;
 mod client;
 mod context;
@@ -72,6 +73,8 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// Break the glass: do for a while what policy keeps for an emergency
     Emergency(emergency::EmergencyArgs),
+    /// Read the audit log: verify it, prove what is in it, find entries, make a report
+    Audit(audit::AuditArgs),
     /// Show how the sidecar is
     Status(status::StatusArgs),
     /// Ask the health listener, as a probe: exit code 0 or 1
@@ -142,6 +145,7 @@ impl Command {
             Self::Store(args) => store::run(args),
             Self::Policy(args) => policy::run(args),
             Self::Emergency(args) => emergency::run(args),
+            Self::Audit(args) => audit::run(args),
             Self::Status(args) => status::run(args),
             Self::Healthcheck(args) => healthcheck::run(&args),
             Self::Bench(args) => bench::run(args),

@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("file", ""),
     ("unreached", ""),
     ("flight", ""),
-    ("audit", ""),
+    ("audit", "clock"),
     ("process", ""),
     ("telemetry", ""),
     ("secret", "names"),
@@ -39,7 +39,7 @@ const ARROWS: &[(&str, &str)] = &[
         "app",
         "names secret clock error_chain policy identity limits emergency envelope keyring root store service http config telemetry",
     ),
-    ("cli", "names clock policy keyring root service http config app process"),
+    ("cli", "names clock audit policy keyring root service http config app process"),
     ("main", "cli"),
 ];
 
