@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod audit_logs;
 mod batch;
 mod canary;
 mod cli;

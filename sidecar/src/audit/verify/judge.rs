@@ -125,8 +125,15 @@ impl Case<'_> {
             // Entries are missing, which has been told; those that are there are still held against sound tiles.
             sound_from = sound_level(self.log, signed.size, signed.root);
         }
+        let changed =
+            |found: &Difference| Some(found.level) == sound_from && found.unread.is_none();
+        let changed: Vec<_> = differences.iter().filter(|found| changed(found)).cloned().collect();
         for difference in differences {
-            self.difference(&difference, sound_from, signed.size);
+            // A tile above a changed entry differs because of that.
+            let follows = changed.iter().any(|below| below.is_below(&difference));
+            if !follows {
+                self.difference(&difference, sound_from, signed.size);
+            }
         }
         root == Some(signed.root)
     }

@@ -35,6 +35,12 @@ impl Difference {
         (self.first.checked_shl(shift).unwrap_or(u64::MAX), last.saturating_sub(1))
     }
 
+    /// Whether `other` is of a level above, over some of the same entries.
+    pub(super) fn is_below(&self, other: &Self) -> bool {
+        let ((first, last), (its_first, its_last)) = (self.entries(), other.entries());
+        self.level < other.level && first <= its_last && its_first <= last && other.unread.is_none()
+    }
+
     /// The path of the tile, of a tree of `size` entries.
     pub(super) fn path(&self, size: u64) -> String {
         let index = self.first / WIDTH;
