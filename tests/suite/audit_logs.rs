@@ -3,6 +3,8 @@
 mod attacks;
 mod builder;
 mod hostile;
+mod proofs;
+mod queries;
 mod sound;
 mod verifiers;
 

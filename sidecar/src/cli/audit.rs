@@ -2,6 +2,8 @@
 //!
 //! Depends on [`crate::audit`]. It needs no sidecar, no root and no configuration: a folder, and keys to check it with.
 
+mod prove;
+mod query;
 mod trust;
 mod verify;
 
@@ -19,11 +21,19 @@ enum AuditCommand {
     /// Say whether a folder of logs is clean, open, ended uncleanly, or was tampered with, and where
     #[command(after_help = verify::AFTER_HELP)]
     Verify(verify::VerifyArgs),
+    /// Write a proof that an entry is in a log, or that a log grew from an earlier state; check one
+    #[command(after_help = prove::AFTER_HELP)]
+    Prove(prove::ProveArgs),
+    /// Find entries: by caller, key, operation, outcome, time, or the hash of a subject
+    #[command(after_help = query::AFTER_HELP)]
+    Query(Box<query::QueryArgs>),
 }
 
 /// `keypod audit`
 pub(super) fn run(args: AuditArgs) -> anyhow::Result<()> {
     match args.command {
         AuditCommand::Verify(args) => verify::run(&args),
+        AuditCommand::Prove(args) => prove::run(args),
+        AuditCommand::Query(args) => query::run(*args),
     }
 }

@@ -63,6 +63,10 @@ impl Bar {
         }
     }
 
+    pub(super) fn hidden() -> Self {
+        Self(ProgressBar::hidden())
+    }
+
     pub(super) fn show(&self, progress: Progress) {
         self.0.set_length(progress.total.max(progress.done));
         self.0.set_position(progress.done);
