@@ -7,6 +7,7 @@ pub mod prove;
 pub mod query;
 pub mod reader;
 mod receipt;
+pub mod report;
 pub mod verify;
 
 pub use receipt::{AppendError, Durability, Receipt};

@@ -3,6 +3,7 @@
 mod attacks;
 mod builder;
 mod hostile;
+mod large;
 mod proofs;
 mod queries;
 mod sound;

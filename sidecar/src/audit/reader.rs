@@ -114,7 +114,8 @@ impl Folder {
             let name = entry.file_name().to_string_lossy();
             match LogName::parse(&name) {
                 Some(log) => listing.logs.push(log),
-                None if matches!(&*name, "." | ".." | "lock" | "authorities") => {}
+                // What begins with a dot is half made, and means nothing.
+                None if name.starts_with('.') || matches!(&*name, "lock" | "authorities") => {}
                 None if listing.strays.len() < STRAYS_MAX => listing.strays.push(name.into_owned()),
                 None => {}
             }

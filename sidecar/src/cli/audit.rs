@@ -4,6 +4,7 @@
 
 mod prove;
 mod query;
+mod report;
 mod trust;
 mod verify;
 
@@ -27,6 +28,9 @@ enum AuditCommand {
     /// Find entries: by caller, key, operation, outcome, time, or the hash of a subject
     #[command(after_help = query::AFTER_HELP)]
     Query(Box<query::QueryArgs>),
+    /// Write one HTML page about who did what, for an auditor
+    #[command(after_help = report::AFTER_HELP)]
+    Report(report::ReportArgs),
 }
 
 /// `keypod audit`
@@ -35,5 +39,6 @@ pub(super) fn run(args: AuditArgs) -> anyhow::Result<()> {
         AuditCommand::Verify(args) => verify::run(&args),
         AuditCommand::Prove(args) => prove::run(args),
         AuditCommand::Query(args) => query::run(*args),
+        AuditCommand::Report(args) => report::run(&args),
     }
 }

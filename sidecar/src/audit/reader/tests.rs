@@ -143,7 +143,9 @@ fn a_folder_without_logs_is_told_from_none() {
     assert!(matches!(open("nothing"), Err(ReaderError::Folder(_))));
     assert!(matches!(open("").unwrap().list(), Err(ReaderError::NoLogs)));
     std::fs::create_dir(folder.path().join("000002-b")).unwrap();
-    std::fs::create_dir(folder.path().join("lost+found")).unwrap();
+    for other in ["lost+found", ".000003-c"] {
+        std::fs::create_dir(folder.path().join(other)).unwrap();
+    }
     let listing = open("").unwrap().list().unwrap();
     assert_eq!((listing.logs.len(), &*listing.strays), (1, &["lost+found".to_owned()][..]));
 }
