@@ -95,7 +95,7 @@ fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
 fn moment(time_ms: u64) -> String {
     let text = rfc3339(time_ms);
     let seconds = text.get(..19).map(|text| text.replace('T', " "));
-    escape(&seconds.unwrap_or(text))
+    format!("<span class=\"whole\">{}</span>", escape(&seconds.unwrap_or(text)))
 }
 
 fn day(day: u64) -> String {
@@ -141,36 +141,41 @@ fn over_time(tally: &Tally) -> String {
         435..=1860 => (30, "thirty days"),
         _ => (span.div_ceil(BARS_MAX), "period"),
     };
-    let mut all: Vec<Bar> = Vec::new();
+    let mut all: Vec<(String, Row)> = Vec::new();
     for at in 0..span.div_ceil(width) {
         let begin = first.saturating_add(at.saturating_mul(width));
         let mut row = Row::default();
         for (_, more) in days.range(begin..begin.saturating_add(width)) {
             super::counts::Sum::add(&mut row, *more);
         }
-        let name = day(begin);
-        let dark = row.denied.saturating_add(row.failed);
-        let says =
-            format!("{name}: {} requests, {} denied, {} failed", row.all, row.denied, row.failed);
-        let name = if width == 1 {
-            name.get(5..).unwrap_or_default().to_owned()
-        } else {
-            name.get(2..).unwrap_or_default().to_owned()
-        };
-        all.push(Bar { name, value: row.all, dark, says });
+        all.push((day(begin), row));
     }
-    let legend = format!(
-        "<p class=\"legend\"><span class=\"key\"></span>requests per {unit}, in UTC, from {} to {} <span class=\"key dark\"></span>of these, denied or failed</p>\n",
-        day(first),
-        day(last)
-    );
-    let label = format!("Requests per {unit}");
-    let others = if tally.days.has_others {
-        none("Some entries have times far from the others; they are not drawn.")
-    } else {
-        String::new()
+    let short = if width == 1 { 5 } else { 2 };
+    let bar = |(name, row): &(String, Row), value: u64, dark: u64| Bar {
+        says: format!("{name}: {} requests, {} denied, {} failed", row.all, row.denied, row.failed),
+        name: name.get(short..).unwrap_or_default().to_owned(),
+        value,
+        dark,
     };
-    section("Requests over time", &format!("{legend}{}{others}", bars(&label, &all)))
+    let unwell = |row: &Row| row.denied.saturating_add(row.failed);
+    let requests: Vec<_> = all.iter().map(|one| bar(one, one.1.all, unwell(&one.1))).collect();
+    let refused: Vec<_> = all.iter().map(|one| bar(one, unwell(&one.1), unwell(&one.1))).collect();
+    let mut body = format!(
+        "<p class=\"legend\"><span class=\"key\"></span>requests per {unit}, in UTC, from {} to {} <span class=\"key dark\"></span>of these, denied or failed</p>\n{}",
+        day(first),
+        day(last),
+        bars(&format!("Requests per {unit}"), &requests),
+    );
+    if tally.requests.denied > 0 || tally.requests.failed > 0 {
+        body.push_str(&format!(
+            "<p class=\"legend\"><span class=\"key dark first\"></span>denied or failed per {unit}, on a scale of their own</p>\n{}",
+            bars(&format!("Requests denied or failed per {unit}"), &refused),
+        ));
+    }
+    if tally.days.has_others {
+        body.push_str(&none("Some entries have times far from the others; they are not drawn."));
+    }
+    section("Requests over time", &body)
 }
 
 fn hours(tally: &Tally) -> String {
@@ -275,12 +280,18 @@ fn first_seen(tally: &Tally) -> String {
     section("Callers first seen", &format!("{note}{}", table(&["day", "#callers", "who"], &rows)))
 }
 
+/// A word that is not broken at the end of a line, unless it is long.
+fn whole(text: &str) -> String {
+    let escaped = escape(text);
+    if text.len() > 24 { escaped } else { format!("<span class=\"whole\">{escaped}</span>") }
+}
+
 fn event_row(event: &Event) -> Vec<String> {
     vec![
         moment(event.time_ms),
-        escape(&event.operation),
-        escape(&event.outcome),
-        escape(&event.who),
+        whole(&event.operation),
+        whole(&event.outcome),
+        whole(&event.who),
         escape(&event.what),
         format!("{}/{}", event.place.log, event.place.entry),
     ]

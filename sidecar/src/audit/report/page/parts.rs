@@ -2,7 +2,7 @@
 
 use super::{escape, grouped, moment, none, section, table};
 use crate::audit::report::tally::Tally;
-use crate::audit::verify::{LogState, Trust, Verdict, Verification, rfc3339};
+use crate::audit::verify::{LogState, Trust, Verdict, Verification};
 use crate::clock::UnixSeconds;
 
 /// Problems and remarks that are shown.
@@ -42,7 +42,8 @@ pub(super) fn head(
         ("Time", range),
         ("Logs", grouped(verification.logs.len() as u64)),
         ("Entries", grouped(verification.entries)),
-        ("Verified by", trusted(verification, trust)),
+        ("Verified", "the signature of each certificate and of each checkpoint, the hash of every entry and the tree over them, the tiles of hashes, the chain from log to log, and the form of each entry".to_owned()),
+        ("By", trusted(verification, trust)),
         ("Requests of callers", grouped(tally.requests.all)),
         ("Report made", escape(&made.to_string())),
     ];
@@ -160,8 +161,6 @@ pub(super) fn logs(verification: &Verification) -> String {
 }
 
 pub(super) fn foot() -> String {
-    let begin = rfc3339(0);
-    debug_assert!(begin.ends_with('Z'));
     "<footer><p>Made by <code>keypod audit report</code>. All times are UTC. A request is one call of the sidecar by a caller, \
      a batch of any length too; what the sidecar does by itself is not among them. Names and texts are those of the entries. \
      A verdict can be had again by <code>keypod audit verify</code>, and by another program: the form of the log is public.</p></footer>\n"
