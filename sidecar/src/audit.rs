@@ -21,12 +21,16 @@ mod log;
 mod note;
 mod open_log;
 mod plan;
+pub mod prove;
+pub mod query;
 mod queue;
+pub mod reader;
 mod receipt;
 #[cfg(test)]
 pub(crate) mod recording;
 mod recover;
 mod refusals;
+pub mod report;
 mod retention;
 mod rotation;
 mod settings;
@@ -37,6 +41,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod tree;
+pub mod verify;
 mod writer;
 
 pub use attempt::Attempt;

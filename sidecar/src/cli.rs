@@ -4,7 +4,7 @@
 //! API for everything else: a client command never opens a store, a root or a key. Only `serve` and `dev` run a
 //! sidecar; only they, `root` and `store` open roots or stores. Only [`output`] writes to the terminal, and a token comes out of a file, never out of an argument.
 
-mod audit_hash;
+mod audit;
 mod bench;
 mod client;
 mod context;
@@ -74,9 +74,8 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// Break the glass: do for a while what policy keeps for an emergency
     Emergency(emergency::EmergencyArgs),
-    /// Look at the audit log
-    #[command(subcommand)]
-    Audit(AuditCommand),
+    /// Look into the audit log: verify it, prove what is in it, find entries, make a report
+    Audit(audit::AuditArgs),
     /// Run a witness: remember how far audit logs were, so that one that was rolled back is seen
     Witness(witness::WitnessArgs),
     /// Show how the sidecar is
@@ -91,13 +90,6 @@ enum Command {
         /// For which shell
         shell: clap_complete::Shell,
     },
-}
-
-/// What `keypod audit` takes.
-#[derive(Debug, Subcommand)]
-enum AuditCommand {
-    /// Print how the log hashes a subject, a context or a ciphertext, to search it for one
-    Hash(audit_hash::AuditHashArgs),
 }
 
 /// What `keypod serve` takes.
@@ -156,7 +148,7 @@ impl Command {
             Self::Store(args) => store::run(args),
             Self::Policy(args) => policy::run(args),
             Self::Emergency(args) => emergency::run(args),
-            Self::Audit(AuditCommand::Hash(args)) => audit_hash::run(args),
+            Self::Audit(args) => audit::run(args),
             Self::Witness(args) => witness::run(args),
             Self::Status(args) => status::run(args),
             Self::Healthcheck(args) => healthcheck::run(&args),

@@ -10,6 +10,7 @@
 mod access;
 mod audit;
 mod audit_hash;
+mod audit_logs;
 mod batch;
 mod canary;
 mod cli;

@@ -1,6 +1,6 @@
 //! Prints how the audit log hashes a subject, a context or a ciphertext, so that it can be searched for one.
 //!
-//! Depends on [`super::client`], [`super::context`], [`super::output`] and [`crate::audit`]. A subject is personal data:
+//! Depends on [`crate::cli::client`], [`crate::cli::context`], [`crate::cli::output`] and [`crate::audit`]. A subject is personal data:
 //! it comes from a file or standard input, never from an argument, which every user of the machine can see. The hash of a
 //! ciphertext needs no key, so no sidecar is asked for it. Test: `a_subject_is_never_an_argument`.
 
@@ -14,11 +14,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::client::{Client, EndpointArgs};
-use super::context::EncryptionContext;
-use super::failure::Failure;
-use super::{output, runtime};
 use crate::audit::ciphertext_hash;
+use crate::cli::client::{Client, EndpointArgs};
+use crate::cli::context::EncryptionContext;
+use crate::cli::failure::Failure;
+use crate::cli::{output, runtime};
 
 const AFTER_HELP: &str = "\
 Examples:

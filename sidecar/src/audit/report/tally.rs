@@ -1,0 +1,241 @@
+//! What the page shows, counted entry by entry.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::counts::{Counts, Sum, name};
+use crate::audit::verify::{Entry, Gather, Place};
+
+const DAY_MS: u64 = 86_400_000;
+const HOUR_MS: u64 = 3_600_000;
+/// Events of one kind that are shown one by one.
+const EVENTS_MAX: usize = 500;
+
+/// How often something was done, and with which outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) all: u64,
+    pub(super) denied: u64,
+    pub(super) failed: u64,
+    /// When first and last, in milliseconds since 1970.
+    pub(super) times_ms: Option<[u64; 2]>,
+}
+
+impl Sum for Row {
+    fn add(&mut self, other: Self) {
+        self.all.add(other.all);
+        self.denied.add(other.denied);
+        self.failed.add(other.failed);
+        self.times_ms = match (self.times_ms, other.times_ms) {
+            (Some([first, last]), Some([begin, end])) => Some([first.min(begin), last.max(end)]),
+            (one, other) => one.or(other),
+        };
+    }
+}
+
+/// Something that happened once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    pub(super) place: Place,
+    pub(super) time_ms: u64,
+    pub(super) operation: String,
+    pub(super) outcome: String,
+    pub(super) who: String,
+    pub(super) what: String,
+}
+
+/// Events in their order, up to a bound.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Events {
+    pub(super) list: Vec<Event>,
+    pub(super) more: u64,
+}
+
+impl Events {
+    fn add(&mut self, event: Event) {
+        if self.list.len() < EVENTS_MAX {
+            self.list.push(event);
+        } else {
+            self.more = self.more.saturating_add(1);
+        }
+    }
+
+    fn append(&mut self, other: Self) {
+        other.list.into_iter().for_each(|event| self.add(event));
+        self.more = self.more.saturating_add(other.more);
+    }
+}
+
+/// All that is counted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    /// Requests of callers: each once, whatever the number of its entries.
+    pub(super) requests: Row,
+    pub(super) callers: Counts<String, Row>,
+    pub(super) keys: Counts<String, Row>,
+    pub(super) operations: Counts<String, Row>,
+    /// By days since 1970.
+    pub(super) days: Counts<u64, Row>,
+    /// By the hour of the day, in UTC.
+    pub(super) hours: [u64; 24],
+    /// By caller and code: what policy or Keypod refused.
+    pub(super) denials: Counts<(String, String), Row>,
+    /// By operation and code: what failed.
+    pub(super) failures: Counts<(String, String), Row>,
+    /// By code: what was turned away before anybody knew what it was.
+    pub(super) refused: Counts<String, u64>,
+    /// Entries that callers made while they had broken the glass.
+    pub(super) in_emergency: Counts<String, Row>,
+    pub(super) emergencies: Events,
+    pub(super) key_changes: Events,
+    pub(super) life: Events,
+    pub(super) policies: Events,
+    pub(super) losses: Events,
+}
+
+impl Tally {
+    fn count(&mut self, place: Place, entry: &Entry<'_>) {
+        match &*entry.operation {
+            "start" | "close" => self.life.add(event(place, entry)),
+            "break_glass" | "emergency_end" => self.emergencies.add(event(place, entry)),
+            "create_key" | "rotate" | "set_state" | "destroy" => {
+                self.key_changes.add(event(place, entry));
+            }
+            "policies" | "tokens" => self.policies.add(event(place, entry)),
+            "gap" | "sink_lost" | "prune" => self.losses.add(event(place, entry)),
+            "refused" => self.refuse(entry),
+            _ => {}
+        }
+        // What a change or a stream came to is another entry, and a long batch has several.
+        let again = entry.part.is_some_and(|[part, _]| part > 1);
+        let Some(caller) = entry.caller.as_deref().filter(|_| entry.outcome != "begun" && !again)
+        else {
+            return;
+        };
+        self.request(caller, entry);
+    }
+
+    fn request(&mut self, caller: &str, entry: &Entry<'_>) {
+        let times_ms = Some([entry.time_ms, entry.time_ms]);
+        let (denied, failed) = (entry.outcome == "denied", entry.outcome == "failed");
+        let row = Row { all: 1, denied: denied.into(), failed: failed.into(), times_ms };
+        self.requests.add(row);
+        self.callers.add(name(caller), row);
+        self.operations.add(name(&entry.operation), row);
+        self.days.add(entry.time_ms / DAY_MS, row);
+        let hour = usize::try_from(entry.time_ms / HOUR_MS % 24).unwrap_or_default();
+        if let Some(count) = self.hours.get_mut(hour) {
+            count.add(1);
+        }
+        if let Some(key) = &entry.key {
+            self.keys.add(name(key), row);
+        }
+        let code = name(entry.code.as_deref().unwrap_or("no code"));
+        if denied {
+            self.denials.add((name(caller), code), row);
+        } else if failed {
+            self.failures.add((name(&entry.operation), code), row);
+        }
+        if entry.emergency {
+            self.in_emergency.add(name(caller), row);
+        }
+    }
+
+    fn refuse(&mut self, entry: &Entry<'_>) {
+        let counted = entry.detail.iter().flatten();
+        for (code, counts) in counted {
+            let count = match counts {
+                Value::Object(by) => {
+                    by.values().filter_map(Value::as_u64).fold(0, u64::saturating_add)
+                }
+                other => other.as_u64().unwrap_or_default(),
+            };
+            self.refused.add(name(code), count);
+        }
+    }
+
+    fn append(&mut self, other: Self) {
+        self.requests.add(other.requests);
+        self.callers.append(other.callers);
+        self.keys.append(other.keys);
+        self.operations.append(other.operations);
+        self.days.append(other.days);
+        for (count, more) in self.hours.iter_mut().zip(other.hours) {
+            count.add(more);
+        }
+        self.denials.append(other.denials);
+        self.failures.append(other.failures);
+        self.refused.append(other.refused);
+        self.in_emergency.append(other.in_emergency);
+        self.emergencies.append(other.emergencies);
+        self.key_changes.append(other.key_changes);
+        self.life.append(other.life);
+        self.policies.append(other.policies);
+        self.losses.append(other.losses);
+    }
+
+    /// Callers by the day on which each was first seen, the newest days first.
+    pub(super) fn first_seen(&self) -> Vec<(u64, Vec<&str>)> {
+        let mut days: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
+        for (caller, row) in &self.callers.known {
+            if let Some([first, _]) = row.times_ms {
+                days.entry(first / DAY_MS).or_default().push(caller);
+            }
+        }
+        days.into_iter().rev().collect()
+    }
+}
+
+fn event(place: Place, entry: &Entry<'_>) -> Event {
+    let mut what: Vec<String> = entry.key.iter().map(|key| name(key)).collect();
+    what.extend(entry.version.map(|version| format!("version {version}")));
+    what.extend(entry.code.as_ref().map(|code| name(code)));
+    // The fields of a detail that people ask for; hashes are for programs.
+    for (field, value) in entry.detail.iter().flatten().take(12) {
+        let shown = match value {
+            Value::String(text) if text.len() < 200 && !is_hash(field) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            Value::Bool(value) => value.to_string(),
+            _ => continue,
+        };
+        what.push(format!("{}: {}", name(field), name(&shown)));
+    }
+    if entry.approved {
+        what.push("approved by a second person".to_owned());
+    }
+    Event {
+        place,
+        time_ms: entry.time_ms,
+        operation: name(&entry.operation),
+        outcome: name(&entry.outcome),
+        who: name(entry.caller.as_deref().unwrap_or("the sidecar")),
+        what: what.join(", "),
+    }
+}
+
+fn is_hash(field: &str) -> bool {
+    matches!(field, "certificate" | "configuration" | "root" | "hash" | "policy_set")
+}
+
+/// Counts while a log is verified.
+#[derive(Debug, Default)]
+pub(super) struct Counter(Tally);
+
+impl Counter {
+    pub(super) fn into_tally(self) -> Tally {
+        self.0
+    }
+}
+
+impl Gather for Counter {
+    type Found = Box<Tally>;
+
+    fn look(&self, place: Place, entry: &Entry<'_>, _: &[u8], found: &mut Box<Tally>) {
+        found.count(place, entry);
+    }
+
+    fn keep(&mut self, found: Box<Tally>) {
+        self.0.append(*found);
+    }
+}
