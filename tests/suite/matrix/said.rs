@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keypod::http::status_of;
+use keypod::http::status_of as of_code;
 use keypod::service::Code;
 use keypod_tests::Answer;
 use serde_json::Value;
@@ -77,5 +77,5 @@ fn is_the_message(way: Way, answer: &Answer, body: &Value) -> bool {
 
 fn status_of(code: &str) -> u16 {
     let known = Code::ALL.into_iter().find(|known| known.as_str() == code);
-    known.map_or(0, |known| status_of(known).as_u16())
+    known.map_or(0, |known| of_code(known).as_u16())
 }
