@@ -31,5 +31,6 @@ mod pressure;
 mod records;
 mod roots;
 mod shared;
+mod sinks;
 mod streams;
 mod tokens;
