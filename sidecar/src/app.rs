@@ -125,8 +125,7 @@ impl Sidecar {
         // Before anything is appended: copies begin with the first entry.
         let sinks = sinks.start(&audit);
         let started = async {
-            let preload = &config.cache.preload;
-            let warm = keyring.preload(preload, clock.now()).await;
+            let warm = keyring.preload(&config.cache.preload, clock.now()).await;
             warm.map_err(|(name, source)| StartError::Preload { name, source })?;
             if let Some(issuers) = callers.issuers() {
                 // One that is away is logged, and asked again: its callers wait, and no others.
@@ -148,20 +147,8 @@ impl Sidecar {
         let emergencies = Emergencies::new(config.emergency.max_minutes);
         let service = Service::new(policies, limits, emergencies, keyring, audit, clock);
         let api = Arc::new(Api::new(service, callers, http_settings(config)));
-        let parts = || Arc::clone(&api);
-        tasks
-            .push(tokio::spawn(maintain(parts(), async |keyring, now| keyring.refresh(now).await)));
-        tasks
-            .push(tokio::spawn(maintain(parts(), async |keyring, now| keyring.recheck(now).await)));
-        tasks.push(tokio::spawn(maintain(parts(), async |keyring, now| keyring.do_due(now).await)));
-        tasks.push(tokio::spawn(watch_store(Arc::clone(&api))));
-        tasks.push(tokio::spawn(follow_store(Arc::clone(&api))));
-        tasks.push(tokio::spawn(keep_issuers_fresh(Arc::clone(&api))));
-        tasks.push(tokio::spawn(audit::record(Arc::clone(&api))));
-        tasks.push(tokio::spawn(audit::tend(Arc::clone(&api))));
-        tasks.push(tokio::spawn(housekeep(Arc::clone(&api), source, metrics)));
+        tasks.extend(keep_up(&api, source, metrics));
         health.serving(Arc::clone(&api));
-        let drain_max = config.limits.drain_timeout;
         Ok(Self {
             api,
             store,
@@ -171,7 +158,7 @@ impl Sidecar {
             listeners,
             stop_health,
             tasks,
-            drain_max,
+            drain_max: config.limits.drain_timeout,
         })
     }
 
@@ -223,6 +210,26 @@ impl Sidecar {
         tracing::info!("closed");
         served
     }
+}
+
+/// Starts what is done on a timer, or when somebody else has changed something.
+fn keep_up(
+    api: &Arc<Api>,
+    source: PolicySource,
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+) -> [JoinHandle<()>; 9] {
+    let parts = || Arc::clone(api);
+    [
+        tokio::spawn(maintain(parts(), async |keyring, now| keyring.refresh(now).await)),
+        tokio::spawn(maintain(parts(), async |keyring, now| keyring.recheck(now).await)),
+        tokio::spawn(maintain(parts(), async |keyring, now| keyring.do_due(now).await)),
+        tokio::spawn(watch_store(parts())),
+        tokio::spawn(follow_store(parts())),
+        tokio::spawn(keep_issuers_fresh(parts())),
+        tokio::spawn(audit::record(parts())),
+        tokio::spawn(audit::tend(parts())),
+        tokio::spawn(housekeep(parts(), source, metrics)),
+    ]
 }
 
 /// Ticks at once, and then so long after each other; one that comes late puts off those behind it.

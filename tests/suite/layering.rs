@@ -38,7 +38,7 @@ const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "app",
-        "names secret clock error_chain policy identity limits emergency envelope keyring root store service http config telemetry",
+        "names secret clock error_chain policy identity limits emergency envelope keyring root store service http config telemetry audit sinks",
     ),
     ("cli", "names clock policy keyring root service http config app process"),
     ("main", "cli"),

@@ -10,9 +10,12 @@ use serde_json::{Value, json};
 /// Does something that goes well, something that is denied and something that fails.
 pub(crate) async fn use_it(sidecar: &Sidecar) {
     let client = sidecar.client();
-    let sealed = client.encrypt("demo", b"x", &json!({ "id": 1 })).await;
-    assert_eq!(client.decrypt(&sealed, &json!({ "id": 1 })).await, b"x");
-    assert_eq!(client.try_decrypt(&sealed, &json!({ "id": 2 })).await.code(), "decryption_failed");
+    let sealed = client.encrypt("demo", b"x", &json!({ "id": "1" })).await;
+    assert_eq!(client.decrypt(&sealed, &json!({ "id": "1" })).await, b"x");
+    assert_eq!(
+        client.try_decrypt(&sealed, &json!({ "id": "2" })).await.code(),
+        "decryption_failed"
+    );
     let body = json!({ "key": "demo", "plaintext": "eA==" });
     let reader = sidecar.client_of("reader");
     assert_eq!(reader.post_json("/v1/encrypt", &body).await.code(), "forbidden");

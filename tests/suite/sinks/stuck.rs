@@ -88,7 +88,10 @@ async fn a_pipe_that_is_closed_costs_copies_which_the_log_says_once() {
     use_it(&sidecar).await;
     until("copies are lost", async || sidecar.metric("keypod_audit_sink_lost_total").await >= 4.0)
         .await;
-    assert!(sidecar.metric("keypod_audit_sink_failing").await > 0.5);
+    until("that it fails is shown", async || {
+        sidecar.metric("keypod_audit_sink_failing").await > 0.5
+    })
+    .await;
     assert!(sidecar.stop().await.success(), "{}", sidecar.log());
     let logged = logged(&sidecar);
     let said = logged.split("\"operation\":\"sink_lost\"").skip(1);
