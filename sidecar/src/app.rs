@@ -125,8 +125,7 @@ impl Sidecar {
         // Before anything is appended: copies begin with the first entry.
         let sinks = sinks.start(&audit);
         let started = async {
-            let preload = &config.cache.preload;
-            let warm = keyring.preload(preload, clock.now()).await;
+            let warm = keyring.preload(&config.cache.preload, clock.now()).await;
             warm.map_err(|(name, source)| StartError::Preload { name, source })?;
             if let Some(issuers) = callers.issuers() {
                 // One that is away is logged, and asked again: its callers wait, and no others.
@@ -150,7 +149,6 @@ impl Sidecar {
         let api = Arc::new(Api::new(service, callers, http_settings(config)));
         tasks.extend(spawn_upkeep(&api, source, metrics));
         health.serving(Arc::clone(&api));
-        let drain_max = config.limits.drain_timeout;
         Ok(Self {
             api,
             store,
@@ -160,7 +158,7 @@ impl Sidecar {
             listeners,
             stop_health,
             tasks,
-            drain_max,
+            drain_max: config.limits.drain_timeout,
         })
     }
 

@@ -40,7 +40,7 @@ const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "app",
-        "names secret clock error_chain policy identity limits emergency audit envelope keyring root store service http config telemetry",
+        "names secret clock error_chain policy identity limits emergency audit envelope keyring root store service http config telemetry sinks",
     ),
     (
         "cli",

@@ -34,6 +34,7 @@ mod pressure;
 mod records;
 mod roots;
 mod shared;
+mod sinks;
 mod streams;
 mod tokens;
 mod witness;

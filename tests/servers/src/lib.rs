@@ -11,8 +11,11 @@ mod kms_stand_in;
 mod kubernetes;
 mod leash;
 mod moto;
+mod otlp_collector;
 mod plain_http;
 mod postgres;
+mod python;
+mod rsyslog;
 mod vault;
 
 pub use fault_proxy::{Fault, FaultProxy};
@@ -20,5 +23,14 @@ pub use kms_stand_in::{Answer, KmsStandIn, Seen};
 pub use kubernetes::KubernetesServer;
 pub use leash::Leash;
 pub use moto::MotoServer;
+pub use otlp_collector::OtlpCollector;
 pub use postgres::PostgresServer;
+pub use rsyslog::Rsyslog;
 pub use vault::{Certificates, VaultServer, VaultTls};
+
+/// The JSON lines of a file that may still be written to: its last line may be there in part, and is then left out.
+fn json_lines(path: &std::path::Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole.filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
