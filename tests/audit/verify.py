@@ -2,19 +2,17 @@
 Says `clean`, `open`, `unclean end` or `tampered`, then a line a problem; exits with 0, or 1 if tampered, or 2 if it
 cannot begin. Needs Python 3.9 or newer and the package `cryptography`. It holds the hashes of one log in memory."""
 import argparse, base64, collections, contextlib, fcntl, hashlib, json, os, re, stat, sys, zlib
-from datetime import datetime
+from time import strptime
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 BUNDLE_MAX, NOTE_MAX = 256 * (2 + 65535), 128 << 10
-TYPES = {"mfa": bool, "emergency": bool, "approved": bool, "version": int, "bytes": int, "policies": list,
-         "items": list, "part": list, "counts": dict, "detail": dict, **dict.fromkeys(
-             "time operation outcome code request caller proof transport key subject context ciphertext policy_set"
-             .split(), str)}
-HEAD = r"(\S+/\S+){0}(0|[1-9]\d{{0,14}}){0}([A-Za-z0-9+/]{{43}}=)"
-CERTIFICATE = (r"keypod-audit-certificate/v1\nlog (\S+)\nkey (\S+)\ntime (\S+)\nnumber ([1-9]\d*)\nprevious (none|"
-               + HEAD.format(" ") + r")\n")
+TYPES = {"mfa": bool, "emergency": bool, "approved": bool, "version": int, "bytes": int, "policies": list, "part": list,
+         "items": list, "counts": dict, "detail": dict, **dict.fromkeys("time operation outcome code request caller "
+         "proof transport key subject context ciphertext policy_set".split(), str)}
+HEAD = r"(\S+/\S+)\s(0|[1-9]\d{0,14})\s([A-Za-z0-9+/]{43}=)"
+CERTIFICATE = rf"keypod-audit-certificate/v1\nlog (\S+)\nkey (\S+)\ntime (\S+)\nnumber (\d+)\nprevious (none|{HEAD})\n"
 
 def must(holds, what):
     if not holds:
@@ -25,26 +23,24 @@ def sha256(*parts):
 
 def read(folder, path, longest):
     """A file below `folder`, or None. No link is followed, no pipe waited for, no more read than `longest` bytes."""
-    parts = path.split("/")
-    for end in range(len(parts) + 1):
-        must(not os.path.islink(os.path.join(folder, *parts[:end])), f"{path} is a link")
-    path = os.path.join(folder, path)
-    if not os.path.exists(path):
-        return None
-    must(stat.S_ISREG(os.stat(path).st_mode) and os.stat(path).st_size <= longest, f"{path} is no file, or too long")
-    with open(path, "rb") as file:
-        return file.read(longest)
+    here = [os.path.join(folder, *path.split("/")[:end]) for end in range(path.count("/") + 2)]
+    must(not any(map(os.path.islink, here)), f"{path} is a link")
+    if os.path.exists(here[-1]):
+        found = os.stat(here[-1])
+        must(stat.S_ISREG(found.st_mode) and found.st_size <= longest, f"{path} is no file, or too long")
+        with open(here[-1], "rb") as file:
+            return file.read(longest)
 
 def parse_key(line):
     """A verification key of signed-note: its name, its id, and what checks its signature over a text."""
     name, key_id, data = line.split("+", 2)
     data, key_id = base64.b64decode(data, validate=True), bytes.fromhex(key_id)
-    must(key_id == (sha256(data[1:]) if data[0] == 2 else sha256(name.encode(), b"\n", data))[:4], "another key's id")
+    wanted = sha256(data[1:]) if data[0] == 2 else sha256(name.encode(), b"\n", data)
+    must(data[0] in (1, 2) and key_id == wanted[:4], "another key's id, or a key of an unknown type")
     if data[0] == 2:
         key = load_der_public_key(data[1:])
         must(isinstance(key.curve, ec.SECP256R1), "a key on another curve than P-256")
         return name, key_id, lambda mark, text: key.verify(mark, text, ec.ECDSA(hashes.SHA256()))
-    must(data[0] == 1, "a key of an unknown type")
     return name, key_id, ed25519.Ed25519PublicKey.from_public_bytes(data[1:]).verify
 
 def parse_note(data):
@@ -60,19 +56,17 @@ def is_signed(text, marks, keys):
             for signer, mark in marks if (signer, mark[:4]) == (name, key_id)] != []
 
 def parse_head(text):
-    origin, size, root = re.fullmatch(HEAD.format("\\s"), text).groups()
+    origin, size, root = re.fullmatch(HEAD, text).groups()
     return origin, int(size), root
 
-def merkle(leaves):
-    """The root hash of RFC 6962."""
+def merkle(leaves):  # The root hash of RFC 6962.
     level = list(leaves) or [sha256()]
     while len(level) > 1:
         odd = level[len(level) - len(level) % 2:]
         level = [sha256(b"\1", *level[at:at + 2]) for at in range(0, len(level) - 1, 2)] + odd
     return level[0]
 
-def unpack(data):
-    """The entries of a bundle, and how many bytes come after them."""
+def unpack(data):  # The entries of a bundle, and how many bytes come after them.
     entries, at = [], 0
     while len(entries) < 256 and at + 2 < (end := at + 2 + int.from_bytes(data[at:at + 2], "big")) <= len(data):
         entries, at = entries + [data[at + 2:end]], end
@@ -98,12 +92,12 @@ def parse_entry(data):
     for name in entry.keys() & TYPES.keys():
         must(type(entry[name]) is TYPES[name] and not (TYPES[name] is int and entry[name] < 0), f"the type of {name}")
     must({"operation", "outcome"} <= entry.keys() and re.fullmatch(r"[\d:T.-]{19,29}Z", entry["time"]), "a field lacks")
-    return entry["operation"], entry.get("detail", {}), datetime.strptime(entry["time"][:19], "%Y-%m-%dT%H:%M:%S")
+    return entry["operation"], entry.get("detail", {}), strptime(entry["time"][:19], "%Y-%m-%dT%H:%M:%S")
 
 class Log:
     def __init__(self, folder, name, problems):
-        self.folder, self.problems, self.number, self.id = os.path.join(folder, name), problems, *name.split("-", 1)
-        self.number, self.origin, self.key, self.previous, self.sha256 = int(self.number), None, None, None, None
+        self.folder, self.problems, (number, self.id) = os.path.join(folder, name), problems, name.split("-", 1)
+        self.number, self.origin, self.key, self.previous, self.sha256 = int(number), None, None, None, None
         self.size, self.root, self.leaves, self.closes, self.prunes = 0, None, [], [], []
 
     @contextlib.contextmanager
@@ -122,10 +116,9 @@ class Log:
             must(is_signed(*note, authorities), "no trusted authority signed it")
             must((int(number), self.key[0]) == (self.number, self.origin), "it is another log's")
             must(self.origin.endswith("/" + self.id) and (self.previous is None) == (self.number == 1), "another log's")
-            datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ")
+            strptime(time, "%Y-%m-%dT%H:%M:%SZ")
         with self.trying("the checkpoint"):
-            data = read(self.folder, "checkpoint", NOTE_MAX)
-            if data is not None:
+            if (data := read(self.folder, "checkpoint", NOTE_MAX)) is not None:
                 origin, size, root = parse_head(parse_note(data)[0][:-1])
                 must(self.origin in (None, origin), "it is another log's")
                 self.size, self.root = size, root
@@ -149,8 +142,6 @@ class Log:
             must(len(entries) == 256 and not rest, f"bundle {index} has {len(entries)} entries and {rest} bytes more")
             index += 1
         tail, width = unpack(read(self.folder, "tail", BUNDLE_MAX) or b"")[0], self.size - 256 * index
-        if index and tail == unpack(full_bundle(self.folder, index - 1))[0][:len(tail)]:
-            tail = []  # A crash came between the full bundle and the new tail.
         part, rest = unpack(0 < width < 256 and read(self.folder, path_of("entries", index, width), BUNDLE_MAX) or b"")
         self.take(max(part, tail, key=len))
         must(not rest and len(part) <= max(width, 0) and part[:len(tail)] == tail[:len(part)], "a partial one differs")
@@ -158,8 +149,7 @@ class Log:
         full = {re.sub(r"\.gz$", "", name) for name in names if re.search(r"(?<!\.p)/\d{3}(\.gz)?$", name)}
         must(len(full) == index, f"bundle {index} is not there, and later ones are")
 
-    def tiles(self):
-        """The tiles of hashes that the checkpoint needs against the entries."""
+    def tiles(self):  # The tiles of hashes that the checkpoint needs, against the entries.
         level, number = self.leaves[:self.size], 0
         while level:
             for at in range(0, len(level), 256):
@@ -167,17 +157,15 @@ class Log:
                 with self.trying("a tile of hashes", at * 256 ** number):
                     for width in {256, len(mine)}:
                         data = read(self.folder, path_of(number, at // 256, width), 8192) or data
-                for n in [n for n, hash in enumerate(mine) if data[32 * n:32 * n + 32] != hash][:3]:
-                    self.problems.append((self.number, (at + n) * 256 ** number, f"not as tile {number}/{at // 256} has it"))
+                wrong = [at + n for n, hash in enumerate(mine) if data[32 * n:32 * n + 32] != hash][:3]
+                self.problems += [(self.number, n * 256 ** number, f"not as in tile level {number}") for n in wrong]
             level, number = [merkle(level[n:n + 256]) for n in range(0, len(level) - 255, 256)], number + 1
 
-    def judge(self, found, kept, held):
-        """Against its checkpoint, what the next log found of it, and what somebody kept. Says how it ended."""
-        count, empty = len(self.leaves), base64.b64encode(sha256()).decode()
-        for place, (_, size, root) in [(None, (0, self.size, self.root or empty)), *((self.size, head) for head in found),
-                                       *((None, head) for head in kept)]:
-            with self.trying(f"{size} entries were signed, found or kept", place if size <= count else count):
-                must(size <= count and root == base64.b64encode(merkle(self.leaves[:size])).decode(), f"not so the {count} here")
+    def judge(self, found, kept, held):  # Against what was signed, found by the next log, and kept outside.
+        count, signed = len(self.leaves), (None, self.size, self.root or base64.b64encode(sha256()).decode())
+        for place, size, root in [signed] + [(at, *head[1:]) for at, of in ((self.size, found), (None, kept)) for head in of]:
+            with self.trying(f"{size} entries were there once", place if size <= count else count):
+                must(size <= count and base64.b64decode(root) == merkle(self.leaves[:size]), f"here are {count}")
         end = min([found[0][1] if found else count if self.root or count < 2 else 1] + [at + 1 for at in self.closes])
         with self.trying("the end of the log", end):
             must(self.size <= end == count, "there are entries after it")
@@ -190,33 +178,33 @@ def is_held(folder):
         return isinstance(error, BlockingIOError)
 
 def verify(folder, authorities, kept):
-    """The verdict on a folder, and what is wrong: number of the log, number of the entry, words."""
     problems, words, prunes, after = [], {"clean"}, {}, None
     logs = [Log(folder, name, problems) for name in sorted(os.listdir(folder)) if re.fullmatch(r"\d{6,}-[\w.-]+", name)]
     must(logs or kept, "there is no audit log in this folder")
     for log in logs:
         log.heads(authorities)
-    problems += [(None, None, f"{head[0]} was kept, and is not here") for head in kept if head[0] not in [log.origin for log in logs]]
-    problems += [(min(at + 1, log.number), None, "left out, or there twice") for at, log in enumerate(logs) if log.number != at + 1][:1]
-    prefixes = collections.Counter(log.origin.rpartition("/")[0] for log in logs if log.origin).most_common(1)
+    origins = [log.origin for log in logs]
+    problems += [(None, None, f"{head[0]} was kept, and is not here") for head in kept if head[0] not in origins]
+    odd = [min(at + 1, log.number) for at, log in enumerate(logs) if log.number != at + 1]
+    problems += [(number, None, "a log is left out here, or there twice") for number in odd[:1]]
+    prefixes = collections.Counter(origin.rpartition("/")[0] for origin in origins if origin).most_common(1)
     for log in reversed(logs):
         found = [after.previous] if after and after.previous and after.previous[0] == log.origin else []
-        pruned = prunes.get(log.number)
+        pruned, heads = prunes.get(log.number), [(log.origin, log.size, log.root), *found]
         with log.trying("the chain"):
             must(log.origin is None or log.origin.rpartition("/")[0] == prefixes[0][0], "it is another sidecar's")
             must(found or not after or not after.previous or not log.origin, "the next log names another before it")
-            heads = [(log.origin, log.size, log.root), *found]
-            must(not pruned or (pruned["origin"], pruned["size"], pruned["root"]) in heads, "it was pruned otherwise")
+            must(not pruned or tuple(map(pruned.get, ("origin", "size", "root"))) in heads, "it was pruned otherwise")
         for part in () if pruned else (log.body, log.tiles):
             with log.trying("the entries", len(log.leaves)):
                 part()
         if not pruned:
             words.add(log.judge(found, [head for head in kept if head[0] == log.origin], not after and is_held(folder)))
-        prunes.update({detail.get("number"): detail for at, detail in log.prunes if at < max(size for _, size, _ in heads)})
+        prunes.update((what.get("number"), what) for at, what in log.prunes if at < max(size for _, size, _ in heads))
         after = log
     return "tampered" if problems else max(words, key=["clean", "open", "unclean end"].index), problems
 
-def main():
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder")
     parser.add_argument("--authority", help="the keys of the authorities; else the folder's own, which proves less")
@@ -229,9 +217,6 @@ def main():
         kept = [parse_head(parse_note(open(path, "rb").read())[0][:-1]) for path in given.checkpoint]
         verdict, problems = verify(given.folder, authorities, kept)
     except (OSError, ValueError) as error:
-        print(f"cannot verify {given.folder}: {error}", file=sys.stderr)
-        return 2
+        sys.exit(print(f"cannot verify {given.folder}: {error}", file=sys.stderr) or 2)
     print(verdict, *(f"log {log}, entry {entry}: {what!r}" for log, entry, what in problems), sep="\n")
-    return int(verdict == "tampered" or given.strict and verdict == "unclean end")
-
-sys.exit(main())
+    sys.exit(verdict == "tampered" or given.strict and verdict == "unclean end")

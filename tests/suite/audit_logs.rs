@@ -38,3 +38,11 @@ fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+#[test]
+fn the_second_verifier_is_short_enough_to_be_read() {
+    let path = keypod_tests::repository().join("tests/audit/verify.py");
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    assert!(lines.clone().count() < 200, "{} lines", lines.count());
+}

@@ -92,7 +92,7 @@ pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// A key that signs notes.
 pub(super) enum NoteKey {
-    Ed25519 { name: String, key: SigningKey },
+    Ed25519 { name: String, key: Box<SigningKey> },
     P256 { name: String, key: Box<EcdsaKeyPair> },
 }
 
@@ -103,7 +103,7 @@ impl NoteKey {
     /// The same key each time for one `seed`.
     pub(super) fn ed25519(name: &str, seed: &str) -> Self {
         let key = SigningKey::from_bytes(&Sha256::digest(seed).into());
-        Self::Ed25519 { name: name.to_owned(), key }
+        Self::Ed25519 { name: name.to_owned(), key: Box::new(key) }
     }
 
     pub(super) fn p256(name: &str) -> Self {

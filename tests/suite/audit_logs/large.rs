@@ -72,6 +72,58 @@ fn event(chain: &mut Chain, operation: &str, fields: Value) {
     chain.logs.last_mut().unwrap().entries.push(entry);
 }
 
+/// What happens on some days alone.
+fn special(chain: &mut Chain, day: u64) {
+    let admin = |detail: Value| json!({ "caller": "ops.anna", "proof": "person", "mfa": true, "detail": detail });
+    match day {
+        2 => event(
+            chain,
+            "create_key",
+            json!({ "caller": "ops.anna", "key": "research", "version": 1 }),
+        ),
+        9 => event(
+            chain,
+            "sink_lost",
+            json!({ "outcome": "failed", "detail": { "sink": "otlp", "entries": 214 } }),
+        ),
+        16 => {
+            let reason = "INC-2291: patient in ICU, chart locked";
+            event(
+                chain,
+                "break_glass",
+                json!({ "caller": "dr.osei", "proof": "person", "mfa": true, "detail": { "reason": reason, "minutes": 30 } }),
+            );
+            for _ in 0..7 {
+                event(
+                    chain,
+                    "decrypt",
+                    json!({ "caller": "dr.osei", "key": "patients", "version": 1, "emergency": true }),
+                );
+            }
+            event(
+                chain,
+                "emergency_end",
+                json!({ "detail": { "caller": "dr.osei", "reason": reason } }),
+            );
+        }
+        19 => {
+            event(chain, "rotate", json!({ "caller": "ops.anna", "key": "patients", "version": 2 }))
+        }
+        21 => event(chain, "policies", admin(json!({ "policies": 14 }))),
+        23 => event(
+            chain,
+            "refused",
+            json!({ "outcome": "denied", "detail": { "unauthenticated": { "uid 1000": 41 }, "rate_limited": { "research": 12 } } }),
+        ),
+        24 => event(
+            chain,
+            "destroy",
+            json!({ "caller": "ops.anna", "key": "cards", "version": 1, "approved": true, "outcome": "begun" }),
+        ),
+        _ => {}
+    }
+}
+
 /// Thirty days of a clinic: nights and weekends, a new caller, an emergency, a rotation, a crash.
 fn month(chain: &mut Chain) {
     let mut random = Random(7);
@@ -92,56 +144,7 @@ fn month(chain: &mut Chain) {
                 chain.now_ms += random.below(3_000_000 / (busy * 2));
             }
         }
-        let admin = |detail: Value| json!({ "caller": "ops.anna", "proof": "person", "mfa": true, "detail": detail });
-        match day {
-            2 => event(
-                chain,
-                "create_key",
-                json!({ "caller": "ops.anna", "key": "research", "version": 1 }),
-            ),
-            9 => event(
-                chain,
-                "sink_lost",
-                json!({ "outcome": "failed", "detail": { "sink": "otlp", "entries": 214 } }),
-            ),
-            16 => {
-                let reason = "INC-2291: patient in ICU, chart locked";
-                event(
-                    chain,
-                    "break_glass",
-                    json!({ "caller": "dr.osei", "proof": "person", "mfa": true, "detail": { "reason": reason, "minutes": 30 } }),
-                );
-                for _ in 0..7 {
-                    event(
-                        chain,
-                        "decrypt",
-                        json!({ "caller": "dr.osei", "key": "patients", "version": 1, "emergency": true }),
-                    );
-                }
-                event(
-                    chain,
-                    "emergency_end",
-                    json!({ "detail": { "caller": "dr.osei", "reason": reason } }),
-                );
-            }
-            19 => event(
-                chain,
-                "rotate",
-                json!({ "caller": "ops.anna", "key": "patients", "version": 2 }),
-            ),
-            21 => event(chain, "policies", admin(json!({ "policies": 14 }))),
-            23 => event(
-                chain,
-                "refused",
-                json!({ "outcome": "denied", "detail": { "unauthenticated": { "uid 1000": 41 }, "rate_limited": { "research": 12 } } }),
-            ),
-            24 => event(
-                chain,
-                "destroy",
-                json!({ "caller": "ops.anna", "key": "cards", "version": 1, "approved": true, "outcome": "begun" }),
-            ),
-            _ => {}
-        }
+        special(chain, day);
         if day == 10 || day == 20 {
             chain.close();
             chain.open();

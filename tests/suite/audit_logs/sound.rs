@@ -91,12 +91,16 @@ fn a_tail_that_a_crash_tore_is_an_unclean_end() {
     // Or left zeros where bytes should have come.
     put(&tail, &[bundle(&chain.log(1).entries[256..]), vec![0; 4096]].concat());
     assert_eq!(verify(folder.path(), &[]).json["entries"], 300);
-    // Or came between a full bundle and the tail after it.
-    let log = chain.log(1);
-    put(&tail, &bundle(&log.entries[..255]));
-    put(&bundle_path(&log.folder, 1, 24), &bundle(&log.entries[256..280]));
+    // Or came before the tail, which had become a bundle's worth, was named one.
+    chain.work(212);
+    let log = &chain.logs[0];
+    put(&tail, &bundle(&log.entries[256..512]));
     let said = verify(folder.path(), &[]);
-    assert_eq!((&*said.verdict, said.json["entries"].as_u64()), ("unclean end", Some(280)));
+    assert_eq!((&*said.verdict, said.json["entries"].as_u64()), ("unclean end", Some(512)));
+    // Or after that, and before there was another.
+    std::fs::rename(&tail, bundle_path(&log.folder, 1, 256)).unwrap();
+    let said = verify(folder.path(), &[]);
+    assert_eq!((&*said.verdict, said.json["entries"].as_u64()), ("unclean end", Some(512)));
 }
 
 #[test]

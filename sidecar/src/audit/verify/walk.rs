@@ -317,12 +317,6 @@ impl<G: Gather> Steps<'_, '_, G> {
             next = end;
             tail = self.tail();
         }
-        if self.is_old(&tail, next) {
-            let what =
-                "the tail holds what the last bundle holds already: a crash came between the two";
-            self.done.findings.remark(Some(self.walk.number), None, what);
-            tail = Bundle::default();
-        }
         let first = next.saturating_mul(WIDTH);
         let width = self.walk.signed.saturating_sub(first).min(WIDTH);
         let partial = self.partial(next, width, &tail);
@@ -356,14 +350,6 @@ impl<G: Gather> Steps<'_, '_, G> {
                 Bundle::default()
             }
         }
-    }
-
-    /// Whether the tail is the beginning of the bundle before it.
-    fn is_old(&self, tail: &Bundle, next: u64) -> bool {
-        let Some(last) = next.checked_sub(1).filter(|_| tail.count() > 0) else { return false };
-        let Ok(stored) = self.walk.log.bundle(last) else { return false };
-        let last = Bundle::of(stored.bytes);
-        tail.count() <= last.count() && tail.entries().zip(last.entries()).all(|(a, b)| a == b)
     }
 
     /// The partial bundle of the checkpoint; what is in the tail too must be the same.
