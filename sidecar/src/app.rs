@@ -13,6 +13,7 @@ mod parts;
 mod policies;
 mod roots;
 mod stores;
+mod witnesses;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use parts::{open_roots_and_authorities, open_store};
 use policies::PolicySource;
 pub use policies::load_policies;
 pub use roots::{RootReport, change_roots, survey_roots};
+use witnesses::Witnesses;
 pub use stores::{Migrator, POSTGRES_ROLES, copy_store, migrate_store};
 
 use crate::audit::Outcome;
@@ -63,6 +65,7 @@ pub struct Sidecar {
     api: Arc<Api>,
     store: Arc<dyn KeyStore>,
     sinks: Sinks,
+    witnesses: Arc<Witnesses>,
     health: Arc<Health>,
     health_address: Option<SocketAddr>,
     listeners: Listeners,
@@ -109,6 +112,8 @@ impl Sidecar {
         let source = PolicySource::new(config);
         let policies = policies::first(&source)?;
         let sinks = sinks::open(&config.audit.sinks, Arc::clone(&clock) as _)?;
+        let witnesses = Witnesses::new(&config.audit.witnesses, &config.audit.log.folder)?;
+        let witnesses = Arc::new(witnesses);
         let store = open_store(&config.store).await?;
         let keyring = Keyring::new(keyring_settings(config), roots, Arc::clone(&store), arena);
         let started = async {
@@ -125,6 +130,7 @@ impl Sidecar {
         // Before anything is appended: copies begin with the first entry.
         let sinks = sinks.start(&audit);
         let started = async {
+            witnesses.begin(audit.log()).await?;
             let warm = keyring.preload(&config.cache.preload, clock.now()).await;
             warm.map_err(|(name, source)| StartError::Preload { name, source })?;
             if let Some(issuers) = callers.issuers() {
@@ -138,7 +144,7 @@ impl Sidecar {
         let listeners = match started.await {
             Ok(listeners) => listeners,
             Err(error) => {
-                audit::close(&audit, sinks).await;
+                audit::close(&audit, &witnesses, sinks).await;
                 store.close().await;
                 return Err(error);
             }
@@ -148,11 +154,14 @@ impl Sidecar {
         let service = Service::new(policies, limits, emergencies, keyring, audit, clock);
         let api = Arc::new(Api::new(service, callers, http_settings(config)));
         tasks.extend(spawn_upkeep(&api, source, metrics));
+        let (every, watching) = (config.audit.witness_every, Arc::clone(&witnesses));
+        tasks.push(tokio::spawn(witnesses::keep(Arc::clone(&api), watching, every)));
         health.serving(Arc::clone(&api));
         Ok(Self {
             api,
             store,
             sinks,
+            witnesses,
             health,
             health_address,
             listeners,
@@ -182,7 +191,8 @@ impl Sidecar {
 
     /// Serves until `stop`, then drains and closes everything.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Served {
-        let Self { api, store, sinks, health, listeners, stop_health, tasks, drain_max, .. } = self;
+        let Self { api, store, health, listeners, stop_health, tasks, drain_max, .. } = self;
+        let (sinks, witnesses) = (self.sinks, self.witnesses);
         let (tell, stopped) = watch::channel(false);
         let draining = Arc::clone(&health);
         let waits = tokio::spawn(async move {
@@ -204,7 +214,7 @@ impl Sidecar {
         waits.abort();
         api.service().emergencies().end_all();
         audit::record_ended(&api).await;
-        audit::close(api.service().audit(), sinks).await;
+        audit::close(api.service().audit(), &witnesses, sinks).await;
         api.service().keyring().close().await;
         store.close().await;
         tracing::info!("closed");

@@ -29,7 +29,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("emergency", "alone names clock policy"),
     ("identity", "names clock error_chain file flight unreached secret policy root"),
     ("sinks", "audit clock error_chain file unreached"),
-    ("config", "names policy limits audit sinks secret root store identity"),
+    ("config", "names policy limits audit sinks witness secret root store identity"),
     ("keyring", "names secret clock error_chain flight audit policy envelope root store"),
     // It says which code each error of the layers below is.
     ("service", "names secret clock policy limits emergency audit envelope keyring root store"),
@@ -40,7 +40,7 @@ const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "app",
-        "names secret clock error_chain policy identity limits emergency audit envelope keyring root store service http config telemetry sinks",
+        "names secret clock error_chain policy identity limits emergency audit envelope keyring root store service http config telemetry sinks witness",
     ),
     (
         "cli",

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::witnesses::Witnesses;
 use super::{StartError, timer};
 use crate::audit::{Audit, Ended, Log, LogStart, OldLog, Outcome, own_entry};
 use crate::clock::{Clock, SystemClock};
@@ -24,6 +25,8 @@ const RECORD_COUNTS_EVERY: Duration = Duration::from_secs(1);
 /// Whether a log is full or old is looked at this often.
 const TEND_EVERY: Duration = Duration::from_secs(10);
 
+/// How long the end of the log may take: a disk that hangs must not keep the process.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
 /// How long sinks may take to take the rest, once the log is closed.
 const DRAIN_SINKS_MAX: Duration = Duration::from_secs(2);
 
@@ -92,14 +95,19 @@ fn start_entry(
 }
 
 /// Ends the log in order, and then its sinks.
-pub(super) async fn close(audit: &Audit, sinks: Sinks) {
+pub(super) async fn close(audit: &Audit, witnesses: &Witnesses, sinks: Sinks) {
     sinks.record_lost(audit).await;
     if let Err(error) = audit.record_counts().await {
         tracing::error!(error = error_chain(&error), "counts are missing from the audit log");
     }
     let last = audit.own_entry("close", Outcome::Ok, &json!({ "reason": "stop" }));
-    if let Err(error) = audit.log().close(last).await {
-        tracing::error!(error = error_chain(&error), "the audit log ends without its last entry");
+    match tokio::time::timeout(CLOSE_MAX, audit.log().close(last)).await {
+        Ok(Ok(())) => witnesses.end(audit.log()).await,
+        Ok(Err(error)) => tracing::error!(
+            error = error_chain(&error),
+            "the audit log ends without its last entry"
+        ),
+        Err(_) => tracing::error!("the audit log is not closed: its disk hangs"),
     }
     sinks.drain(DRAIN_SINKS_MAX).await;
 }

@@ -15,6 +15,7 @@ use crate::sinks::SinkError;
 use crate::store::copy::CopyError;
 use crate::store::{KeyStore, StoreError};
 use crate::telemetry::TelemetryError;
+use crate::witness::client::{AskError, ClientError};
 
 /// Why the sidecar did not start. Each cause says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,20 @@ pub enum StartError {
     /// The audit log.
     #[error("the audit log cannot be opened")]
     Audit(#[from] LogError),
+    /// A witness of the audit log cannot be asked.
+    #[error("a witness of [[audit.witnesses]] cannot be asked")]
+    WitnessSettings(#[from] ClientError),
+    /// A witness knows more of the audit log than there is on this disk.
+    #[error(
+        "the witness {witness} knows more of the audit log than there is on this disk: see docs/witness.md before anything is deleted"
+    )]
+    Witness {
+        /// Its name.
+        witness: String,
+        /// What it knows.
+        #[source]
+        source: AskError,
+    },
     /// The key of its hashes.
     #[error("the key keypod.audit, of the audit log's hashes, cannot be had")]
     AuditHashKey {

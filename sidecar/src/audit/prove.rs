@@ -101,6 +101,28 @@ impl Prover {
         self.head.size
     }
 
+    /// The log's certificate, as it is on disk.
+    #[must_use]
+    pub fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    /// The log's newest checkpoint, as it is on disk.
+    #[must_use]
+    pub fn checkpoint(&self) -> &[u8] {
+        &self.checkpoint
+    }
+
+    /// The consistency proof (RFC 6962, section 2.1.2) from `old` entries to `new`, of what is on disk, signed or not:
+    /// for a witness, who checks it.
+    ///
+    /// # Errors
+    /// Hashes that it needs are not there.
+    pub fn path(&self, old: u64, new: u64) -> Result<Vec<Hash>, ProveError> {
+        let at = At { prover: self, size: new };
+        tlog::prove_tree(new, old, &at).map_err(|_| ProveError::Unsound)
+    }
+
     /// Proves that entry `index` is in the log.
     ///
     /// # Errors
@@ -166,11 +188,16 @@ impl Prover {
 
     /// A hash of the tree: over `1 << level` entries, the `index`th of them.
     fn hash(&self, level: u8, index: u64) -> Result<Hash, Unread> {
+        self.hash_at(self.head.size, level, index)
+    }
+
+    /// The same, from the tiles that there are for `size` entries.
+    fn hash_at(&self, size: u64, level: u8, index: u64) -> Result<Hash, Unread> {
         // In the tile of the level that is a multiple of eight below, which has all of its leaves.
         let (tile_level, height) = (level / 8, level % 8);
         let first = index << height;
         let (tile, begin) = (first / WIDTH, usize::try_from(first % WIDTH).unwrap_or_default());
-        let count = self.head.size >> (8 * u32::from(tile_level));
+        let count = size >> (8 * u32::from(tile_level));
         let width = count.saturating_sub(tile.saturating_mul(WIDTH)).min(WIDTH);
         let hashes = read_tile(&self.log, tile_level, tile, width)?;
         let end = begin.saturating_add(1 << height);
@@ -185,6 +212,23 @@ impl Prover {
                 .collect();
         }
         hashes.first().copied().ok_or(Unread::TooShort)
+    }
+}
+
+/// A log at a size that need not be that of its checkpoint.
+struct At<'a> {
+    prover: &'a Prover,
+    size: u64,
+}
+
+impl HashReader for At<'_> {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, tlog::Error> {
+        let read = |&index: &u64| {
+            let (level, index) = split_stored_hash_index(index);
+            let hash = self.prover.hash_at(self.size, level, index);
+            hash.map_err(|_| tlog::Error::IndexesNotInTree)
+        };
+        indexes.iter().map(read).collect()
     }
 }
 

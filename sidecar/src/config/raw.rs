@@ -6,6 +6,7 @@ mod limits;
 mod root;
 mod sinks;
 mod store;
+mod witness;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -17,6 +17,7 @@ use crate::root::vault::VaultSettings;
 use crate::secret::Protection;
 use crate::sinks::SinkSettings;
 use crate::store::postgres::PostgresSettings;
+use crate::witness::client::WitnessSettings;
 
 /// A valid configuration.
 #[derive(Clone, Debug)]
@@ -56,6 +57,10 @@ pub struct AuditSettings {
     pub log: audit::LogSettings,
     /// What becomes of an operation that cannot be recorded.
     pub on_failure: audit::OnFailure,
+    /// Who cosigns the logs.
+    pub witnesses: Vec<WitnessSettings>,
+    /// How often they are asked.
+    pub witness_every: Duration,
     /// The file of a key that certifies logs when no root does.
     pub authority_key_file: Option<PathBuf>,
     /// Where copies of it go.

@@ -173,6 +173,7 @@ fn the_commented_example_leaves_no_setting_out() {
         "[[limits.callers]]",
         "[[limits.keys]]",
         "[audit]",
+        "[[audit.witnesses]]",
         "[audit.syslog]",
         "[audit.otlp]",
         "[log]",

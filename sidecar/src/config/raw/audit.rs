@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::sinks::{RawOtlp, RawSyslog};
+use super::witness::{RawWitness, WITNESSES_MAX};
 use super::{Problem, check_times};
 use crate::audit::{Durability, LogSettings, OnFailure, Origin};
 use crate::config::settings::AuditSettings;
@@ -44,6 +45,9 @@ pub(super) struct RawAudit {
     rotate_after: Duration,
     #[serde(with = "humantime_serde")]
     retention: Duration,
+    witnesses: Vec<RawWitness>,
+    #[serde(with = "humantime_serde")]
+    witness_every: Duration,
     stdout: bool,
     sink_backlog_bytes_max: usize,
     syslog: Option<RawSyslog>,
@@ -64,6 +68,8 @@ impl Default for RawAudit {
             rotate_bytes: 1 << 30,
             rotate_after: Duration::from_secs(7 * 24 * 60 * 60),
             retention: SIX_YEARS,
+            witnesses: Vec::new(),
+            witness_every: Duration::from_secs(10),
             stdout: false,
             sink_backlog_bytes_max: 16 << 20,
             syslog: None,
@@ -79,6 +85,7 @@ impl RawAudit {
             ("audit.checkpoint_every", self.checkpoint_every),
             ("audit.rotate_after", self.rotate_after),
             ("audit.retention", self.retention),
+            ("audit.witness_every", self.witness_every),
         ])?;
         if self.commit_timeout > COMMIT_TIMEOUT_MAX {
             return Err(Problem::new("audit.commit_timeout", "at most a minute"));
@@ -121,8 +128,20 @@ impl RawAudit {
             rotate_after: self.rotate_after,
             retention: self.retention,
         };
-        let (on_failure, authority_key_file) = (self.on_failure, self.authority_key_file);
-        Ok(AuditSettings { log, on_failure, authority_key_file, sinks })
+        if self.witnesses.len() > WITNESSES_MAX {
+            let problem = format!("at most {WITNESSES_MAX} witnesses");
+            return Err(Problem::new("audit.witnesses", problem));
+        }
+        let witnesses = self.witnesses.into_iter().enumerate();
+        let witnesses = witnesses.map(|(index, witness)| witness.check(index));
+        Ok(AuditSettings {
+            log,
+            on_failure: self.on_failure,
+            witnesses: witnesses.collect::<Result<_, _>>()?,
+            witness_every: self.witness_every,
+            authority_key_file: self.authority_key_file,
+            sinks,
+        })
     }
 }
 
