@@ -30,8 +30,8 @@ use parts::{open_roots_and_authorities, open_store};
 use policies::PolicySource;
 pub use policies::load_policies;
 pub use roots::{RootReport, change_roots, survey_roots};
-use witnesses::Witnesses;
 pub use stores::{Migrator, POSTGRES_ROLES, copy_store, migrate_store};
+use witnesses::Witnesses;
 
 use crate::audit::Outcome;
 use crate::clock::{Clock, Now, SystemClock};

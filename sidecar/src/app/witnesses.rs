@@ -102,7 +102,9 @@ impl Witnesses {
             return;
         }
         if tokio::time::timeout(LAST_MAX, self.cosign_all(log)).await.is_err() {
-            tracing::warn!("the end of the audit log is not witnessed: a witness did not answer in time");
+            tracing::warn!(
+                "the end of the audit log is not witnessed: a witness did not answer in time"
+            );
         }
     }
 
@@ -156,6 +158,8 @@ fn say(client: &WitnessClient, error: &AskError) {
             error = error_chain(error),
             "a witness does not agree with the audit log"
         ),
-        false => tracing::warn!(witness, error = error_chain(error), "the audit log is not witnessed"),
+        false => {
+            tracing::warn!(witness, error = error_chain(error), "the audit log is not witnessed")
+        }
     }
 }
