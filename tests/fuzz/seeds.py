@@ -1,4 +1,4 @@
-"""Writes the messages and texts of tests/vectors/v1 as seeds: corpus/header, corpus/text, corpus/open."""
+"""Writes the messages and texts of tests/vectors/v1 as seeds: corpus/header, corpus/text, corpus/open; and those of seeds/audit as corpus/audit."""
 import hashlib, json, pathlib
 
 here = pathlib.Path(__file__).parent
@@ -21,4 +21,8 @@ for target in ("header", "text", "open"):
         # A header is decided by its first bytes: long seeds would only slow it down.
         if target == "open" or len(seed) <= 2048:
             (folder / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
+folder = corpus / "audit"
+folder.mkdir(parents=True, exist_ok=True)
+for seed in (here / "seeds/audit").iterdir():
+    (folder / seed.name).write_bytes(seed.read_bytes())
 print(f"{len(seeds)} seeds")

@@ -15,7 +15,8 @@ use keypod::witness::client::{
     AskError, Proofs, Source, SourceError, WitnessClient, WitnessSettings,
 };
 use keypod::witness::{AuthorityKey, Certificate, CosignatureKey, LogKey, Previous};
-use keypod_tests::{keypod, until};
+use keypod_tests::{SidecarBuilder, keypod, until};
+use serde_json::json;
 use tlog_tiles::{Checkpoint, Error, Hash, HashReader, prove_tree, stored_hashes, tree_hash};
 
 struct Hashes(Vec<Hash>);
@@ -219,4 +220,51 @@ async fn what_cannot_be_a_witness_is_said() {
         assert!(!refused.status.success() && said.contains(words), "{said}");
         std::fs::write(&path, before).unwrap();
     }
+}
+
+/// Copies a folder and all that is in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sidecar_whose_disk_was_set_back_does_not_start_on_it() {
+    let (folder, key, _) = prepared().await;
+    let witness = Witness::start(folder.path()).await;
+    let builder = SidecarBuilder::new().key("demo").audit("witness_every = \"50ms\"");
+    std::fs::copy(folder.path().join("root.key"), builder.folder().join("root.key")).unwrap();
+    let at = format!("[[audit.witnesses]]\nurl = \"{}\"\nkey = \"{key}\"", witness.url);
+    let mut sidecar = builder.config(&at).start().await;
+    let witnessed = "keypod_audit_witnessed_entries";
+    until("it is witnessed", async || sidecar.metric(witnessed).await > 3.0).await;
+    let (audit, snapshot) = (sidecar.audit_folder(), folder.path().join("snapshot"));
+    copy(&audit, &snapshot);
+    let before = sidecar.metric(witnessed).await;
+    for _ in 0..5 {
+        sidecar.client().encrypt("demo", b"after the snapshot", &json!({})).await;
+    }
+    until("so is what came", async || sidecar.metric(witnessed).await >= before + 5.0).await;
+    let checkpoints = std::fs::read_dir(&audit).unwrap().map(|entry| entry.unwrap().path());
+    let cosigned = checkpoints.filter(|log| log.is_dir()).any(|log| {
+        std::fs::read_to_string(log.join("checkpoint")).unwrap().contains("witness.example/w1 ")
+    });
+    assert!(cosigned, "the cosignature stands in the checkpoint");
+    assert!(sidecar.stop().await.success());
+    sidecar.restart().await;
+    sidecar.client().encrypt("demo", b"in the next log", &json!({})).await;
+    assert!(sidecar.stop().await.success());
+
+    std::fs::rename(&audit, folder.path().join("moved away")).unwrap();
+    copy(&snapshot, &audit);
+    let (status, said) = sidecar.fail_to_start_another(&[]);
+    assert!(!status.success(), "{said}");
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.contains("witness.example/w1") && last.contains("rolled back"), "{said}");
 }

@@ -4,6 +4,10 @@
 
 // The sources under test, as links to the sidecar's, without the rest of it: they depend on nothing above (test
 // `layering`).
+#[allow(dead_code, unused_imports, reason = "not all of it is fuzzed")]
+pub mod audit;
+#[allow(dead_code, clippy::disallowed_methods, reason = "not all of it is fuzzed")]
+pub mod clock;
 #[allow(dead_code, reason = "not all of it is fuzzed")]
 pub mod envelope;
 #[allow(dead_code, reason = "not all of it is fuzzed")]
@@ -14,6 +18,9 @@ pub mod secret;
 use std::convert::Infallible;
 use std::sync::OnceLock;
 
+use crate::audit::prove::Proof;
+use crate::audit::reader::Bundle;
+use crate::audit::verify::{Certificate, Checkpoint, Entry, SignedText, VerifyingKey};
 use crate::envelope::{
     Context, HEADER_BYTES, Header, LastSegment, SEGMENT_BYTES, SealSegment, SegmentOpener,
     SegmentSealer, Suite, TAG_BYTES, data_key, decode_text, encode_text, encode_text_into, seal,
@@ -46,6 +53,43 @@ pub fn text(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(decoded) = decode_text(text) {
         assert_eq!(encode_text(decoded.as_bytes()), text);
+    }
+}
+
+/// What an auditor's program reads: keys, notes, bundles, entries, proofs. None takes more than it is given, and what has
+/// one form comes back in that form.
+pub fn audit(bytes: &[u8]) {
+    let bundle = Bundle::of(bytes.to_vec());
+    let taken: usize = bundle.entries().map(|entry| entry.len() + 2).sum();
+    assert_eq!(taken + bundle.rest(), bytes.len());
+    assert!(bundle.count() <= 256 && bundle.entries().all(|entry| !entry.is_empty()));
+    for entry in bundle.entries().chain([bytes]) {
+        if Entry::parse(entry).is_ok() {
+            let value: serde_json::Value = serde_json::from_slice(entry).expect("JSON");
+            assert!(value.is_object() && !entry.contains(&b'\n'));
+        }
+    }
+    if let Ok(proof) = Proof::parse(bytes) {
+        assert_eq!(proof.to_bytes(), bytes);
+        assert!(proof.check(&[]).is_err(), "nobody is trusted");
+    }
+    if let Ok(note) = SignedText::parse(bytes) {
+        if let Ok(Checkpoint { origin, head }) = Checkpoint::parse(&note) {
+            let text = format!("{origin}\n{}\n{}\n\n", head.size, head.root);
+            assert!(bytes.starts_with(text.as_bytes()));
+        }
+        if let Ok(certificate) = Certificate::parse(&note, bytes) {
+            assert!(bytes.starts_with(b"keypod-audit-certificate/v1\nlog "));
+            assert_eq!(
+                certificate.origin,
+                format!("{}/{}", certificate.prefix(), certificate.id())
+            );
+        }
+    }
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Ok(key) = VerifyingKey::parse(text)
+    {
+        assert!(text.to_ascii_lowercase().starts_with(&key.to_string().to_ascii_lowercase()));
     }
 }
 

@@ -62,12 +62,15 @@ fn unhex(hex: &str) -> Vec<u8> {
 }
 
 fn run(body: fn(&[u8])) {
+    run_from(&seeds(), body);
+}
+
+fn run_from(seeds: &[Vec<u8>], body: fn(&[u8])) {
     let seconds = std::env::var("KEYPOD_FUZZ_SECONDS").map_or(1, |text| text.parse().unwrap());
-    let seeds = seeds();
     seeds.iter().for_each(|seed| body(seed));
     let (start, mut random, mut runs) = (Instant::now(), Random(1), 0_u64);
     while start.elapsed() < Duration::from_secs(seconds) {
-        body(&random.changed(&seeds));
+        body(&random.changed(seeds));
         runs += 1;
     }
     println!("{runs} runs in {seconds} s");
@@ -86,4 +89,13 @@ fn no_bytes_have_two_texts() {
 #[test]
 fn what_was_not_sealed_does_not_open() {
     run(keypod_fuzz::open);
+}
+
+#[test]
+fn what_an_auditor_reads_is_read_within_its_bounds() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/seeds/audit");
+    let files = std::fs::read_dir(folder).unwrap().flatten();
+    let seeds: Vec<_> = files.map(|file| std::fs::read(file.path()).unwrap()).collect();
+    assert!(seeds.len() > 5);
+    run_from(&seeds, keypod_fuzz::audit);
 }

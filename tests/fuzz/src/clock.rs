@@ -1,0 +1,1 @@
+../../../sidecar/src/clock.rs
