@@ -6,6 +6,7 @@
 //! token (`nothing_personal_reaches_the_log`).
 
 mod attempt;
+mod batch;
 mod bundle;
 mod certificate;
 mod chain;
@@ -193,7 +194,7 @@ impl Audit {
 
     /// Has entries written that nobody waits for.
     fn enqueue(&self, entries: Vec<Vec<u8>>) {
-        entries.into_iter().for_each(|entry| self.0.log.enqueue(entry));
+        entries.iter().for_each(|entry| self.0.log.enqueue(entry));
     }
 }
 

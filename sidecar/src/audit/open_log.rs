@@ -2,7 +2,7 @@
 //!
 //! It belongs to one thread and waits for nobody but the disk. Each step can be done again after it failed, and at
 //! each the files say how far it had come (`recover`): an entry counts from the flush of the tail on, 256 of them become
-//! a bundle by a rename, a checkpoint is there by a rename. Memory is the tree's, and one batch.
+//! a bundle by a rename, a checkpoint is there by a rename. Memory is the tree's.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,16 +10,13 @@ use std::sync::Arc;
 
 use tlog_tiles::Hash;
 
-use super::bundle;
+use super::batch::Batch;
 use super::disk::{self, Disk};
 use super::error::DiskError;
 use super::layout::{BUNDLE, CERTIFICATE, CHECKPOINT, LogName, TAIL, Tile};
 use super::note::{LogKey, with_signature};
 use super::receipt::Durability;
 use super::tree::Tree;
-
-/// A buffer that grew beyond this is let go.
-const BUFFER_BYTES_KEPT: usize = 1 << 20;
 
 /// A log that takes entries.
 #[derive(Debug)]
@@ -41,7 +38,6 @@ pub(super) struct OpenLog {
     signed: Option<Signed>,
     /// Partial tiles of the newest checkpoint, in the log's folder.
     partials: Vec<String>,
-    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -137,10 +133,9 @@ impl OpenLog {
             turn: Turn::Nothing,
             signed: None,
             partials: Vec::new(),
-            buffer: Vec::new(),
         };
-        let leaf = tlog_tiles::record_hash(&first);
-        log.write(std::iter::once((first.as_slice(), leaf)))?;
+        let first = Batch::of(&first);
+        log.write(first.bytes(0..1), first.leaves(0..1))?;
         log.sign()?;
         disk.flush_folder(&log.folder)?;
         Ok(log)
@@ -206,24 +201,22 @@ impl OpenLog {
         self.turn()
     }
 
-    /// Commits `entries`, at most [`Self::room`], with their leaf hashes. After an error none of them is in.
-    pub(super) fn commit<'a>(
+    /// Commits entries, at most [`Self::room`]: their bytes as a bundle has them, and their leaf hashes. After an error
+    /// none of them is in.
+    pub(super) fn commit(
         &mut self,
-        entries: impl Iterator<Item = (&'a [u8], Hash)> + Clone,
+        entries: &[u8],
+        leaves: impl Iterator<Item = Hash>,
     ) -> Result<(), DiskError> {
         self.ready()?;
-        self.write(entries)
+        self.write(entries, leaves)
     }
 
-    fn write<'a>(
+    fn write(
         &mut self,
-        entries: impl Iterator<Item = (&'a [u8], Hash)> + Clone,
+        entries: &[u8],
+        leaves: impl Iterator<Item = Hash>,
     ) -> Result<(), DiskError> {
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
-        for (entry, _) in entries.clone() {
-            bundle::put(&mut self.buffer, entry);
-        }
         self.tail.check()?;
         let Tail { file, path, bytes, torn } = &mut self.tail;
         if *torn {
@@ -231,20 +224,18 @@ impl OpenLog {
             self.disk.truncate(file, path, *bytes)?;
         }
         *torn = true;
-        self.disk.write_at(file, path, &self.buffer, *bytes)?;
+        self.disk.write_at(file, path, entries, *bytes)?;
         if self.durability != Durability::Async {
             self.disk.flush(file, path)?;
         }
-        let after = *bytes + self.buffer.len() as u64;
+        let after = *bytes + entries.len() as u64;
         if disk::bytes_of(file, path) != Some(after) {
             return Err(DiskError::Gone { path: path.clone() });
         }
         *torn = false;
         *bytes = after;
-        self.bytes += self.buffer.len() as u64;
-        for (_, leaf) in entries {
-            self.tree.push(leaf);
-        }
+        self.bytes += entries.len() as u64;
+        leaves.for_each(|leaf| self.tree.push(leaf));
         if self.tree.size().is_multiple_of(BUNDLE) {
             self.turn = Turn::Rename;
         }
