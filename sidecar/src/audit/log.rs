@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tlog_tiles::{Hash, record_hash};
+use tlog_tiles::record_hash;
 use tokio::sync::oneshot;
 
 use super::batch::{Batch, Waiting};
@@ -153,16 +153,7 @@ impl Log {
         &self,
         entry: Vec<u8>,
     ) -> impl Future<Output = Result<Receipt, AppendError>> + Send + use<> {
-        self.append_copy(&entry)
-    }
-
-    /// As [`Self::append`]: the caller keeps its memory.
-    pub(super) fn append_copy(
-        &self,
-        entry: &[u8],
-    ) -> impl Future<Output = Result<Receipt, AppendError>> + Send + use<> {
-        let queued = self.queue_one(entry, true);
-        async move { queued?.end().await }
+        self.append_all(vec![entry])
     }
 
     /// Commits `entries`, one after the other and nothing in between: all of them are taken into the queue, or none. The
@@ -174,28 +165,35 @@ impl Log {
         &self,
         entries: Vec<Vec<u8>>,
     ) -> impl Future<Output = Result<Receipt, AppendError>> + Send + use<> {
-        let hashed: Vec<_> =
-            entries.iter().map(|entry| (entry.as_slice(), record_hash(entry))).collect();
-        let queued = self.queue(&hashed, true);
+        let entries: Vec<_> = entries.iter().map(Vec::as_slice).collect();
+        self.append_copies(&entries)
+    }
+
+    /// As [`Self::append_all`]: what it takes is copied, and the caller keeps its memory.
+    pub(super) fn append_copies(
+        &self,
+        entries: &[&[u8]],
+    ) -> impl Future<Output = Result<Receipt, AppendError>> + Send + use<> {
+        let queued = self.queue(entries, true);
         async move { queued?.end().await }
     }
 
     /// Has `entry` committed, and nobody waits for it. One that cannot be taken is counted.
     pub fn enqueue(&self, entry: &[u8]) {
-        if self.queue_one(entry, false).is_err() {
+        if self.queue(&[entry], false).is_err() {
             self.shared.lose(1);
         }
     }
 
-    fn queue_one(&self, entry: &[u8], is_awaited: bool) -> Result<Waiting, AppendError> {
-        self.queue(&[(entry, record_hash(entry))], is_awaited)
-    }
-
-    fn queue(&self, entries: &[(&[u8], Hash)], is_awaited: bool) -> Result<Waiting, AppendError> {
-        match entries.iter().find(|(entry, _)| !bundle::fits(entry.len())) {
-            Some((entry, _)) => Err(AppendError::TooLong { bytes: entry.len() }),
-            None => self.shared.queue.push(entries, is_awaited),
+    fn queue(&self, entries: &[&[u8]], is_awaited: bool) -> Result<Waiting, AppendError> {
+        if let Some(entry) = entries.iter().find(|entry| !bundle::fits(entry.len())) {
+            return Err(AppendError::TooLong { bytes: entry.len() });
         }
+        if let [entry] = entries {
+            return self.shared.queue.push(&[(*entry, record_hash(entry))], is_awaited);
+        }
+        let hashed: Vec<_> = entries.iter().map(|entry| (*entry, record_hash(entry))).collect();
+        self.shared.queue.push(&hashed, is_awaited)
     }
 
     /// Signs a checkpoint now, if there are entries that none covers.
