@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tlog_tiles::Hash;
 
 use super::batch::Batch;
-use super::disk::{self, Disk};
+use super::disk::{Disk, FileId};
 use super::error::DiskError;
 use super::layout::{BUNDLE, CERTIFICATE, CHECKPOINT, LogName, TAIL, Tile};
 use super::note::{LogKey, with_signature};
@@ -43,6 +43,7 @@ pub(super) struct OpenLog {
 #[derive(Debug)]
 struct Tail {
     file: File,
+    id: FileId,
     path: PathBuf,
     /// Committed.
     bytes: u64,
@@ -51,9 +52,15 @@ struct Tail {
 }
 
 impl Tail {
+    fn create(disk: &Disk, path: PathBuf) -> Result<Self, DiskError> {
+        let file = disk.create(&path)?;
+        let id = FileId::of(&file, &path)?;
+        Ok(Self { file, id, path, bytes: 0, torn: false })
+    }
+
     /// Whether it is as this process left it. What somebody added is cut off the next time; what they took is gone.
     fn check(&mut self) -> Result<(), DiskError> {
-        let found = disk::bytes_of(&self.file, &self.path);
+        let found = self.id.bytes_at(&self.path);
         let more = found.is_some_and(|found| found > self.bytes);
         if found == Some(self.bytes) || (more && self.torn) {
             return Ok(());
@@ -116,8 +123,7 @@ impl OpenLog {
         let Beginning { name, origin, key, certificate, first } = beginning;
         disk.make_folders(top, &folder)?;
         disk.put(top, &folder.join(CERTIFICATE), &certificate)?;
-        let path = folder.join(TAIL);
-        let tail = Tail { file: disk.create(&path)?, path, bytes: 0, torn: false };
+        let tail = Tail::create(disk, folder.join(TAIL))?;
         let mut log = Self {
             disk: disk.clone(),
             top: top.to_owned(),
@@ -218,7 +224,7 @@ impl OpenLog {
         leaves: impl Iterator<Item = Hash>,
     ) -> Result<(), DiskError> {
         self.tail.check()?;
-        let Tail { file, path, bytes, torn } = &mut self.tail;
+        let Tail { file, id, path, bytes, torn } = &mut self.tail;
         if *torn {
             // After a flush that failed, the pages that it was to write count as written: they are written anew.
             self.disk.truncate(file, path, *bytes)?;
@@ -229,7 +235,7 @@ impl OpenLog {
             self.disk.flush(file, path)?;
         }
         let after = *bytes + entries.len() as u64;
-        if disk::bytes_of(file, path) != Some(after) {
+        if id.bytes_at(path) != Some(after) {
             return Err(DiskError::Gone { path: path.clone() });
         }
         *torn = false;
@@ -258,11 +264,10 @@ impl OpenLog {
             self.turn = Turn::NewTail;
         }
         if self.turn == Turn::NewTail {
-            let path = self.tail.path.clone();
-            let file = self.disk.create(&path)?;
+            let tail = Tail::create(&self.disk, self.tail.path.clone())?;
             self.disk.flush_folder(&self.folder)?;
             self.disk.flush_folder(&bundles)?;
-            self.tail = Tail { file, path, bytes: 0, torn: false };
+            self.tail = tail;
             self.turn = Turn::Tiles;
         }
         while let Some(tile) = self.tree.full_tile() {
