@@ -6,6 +6,7 @@
 //! token (`nothing_personal_reaches_the_log`).
 
 mod attempt;
+mod batch;
 mod bundle;
 mod certificate;
 mod chain;
@@ -140,7 +141,7 @@ impl Audit {
         outcome: Outcome,
         detail: Value,
     ) -> Result<Receipt, AppendError> {
-        self.commit(vec![self.own_entry(operation, outcome, &detail)]).await
+        self.commit(&[&self.own_entry(operation, outcome, &detail)]).await
     }
 
     /// The bytes of an entry about the sidecar itself: for the first and the last of a log.
@@ -162,14 +163,14 @@ impl Audit {
         let gap = self.0.gap.swap(0, Ordering::AcqRel);
         if gap > 0 {
             let entry = self.own_entry("gap", Outcome::Failed, &json!({ "entries": gap }));
-            if let Err(error) = self.0.log.append_all(vec![entry]).await {
+            if let Err(error) = self.0.log.append(entry).await {
                 self.0.gap.fetch_add(gap, Ordering::AcqRel);
                 return Err(error);
             }
         }
         let Some(counts) = self.0.refusals.take() else { return Ok(()) };
         let entry = self.own_entry("refused", Outcome::Denied, &counts.to_json());
-        let appended = self.0.log.append_all(vec![entry]).await;
+        let appended = self.0.log.append(entry).await;
         appended.map(drop).inspect_err(|_| self.0.refusals.put_back(counts))
     }
 
@@ -180,13 +181,14 @@ impl Audit {
     /// Commits entries that belong together. They are on their way when this returns; the future waits for them.
     fn commit(
         &self,
-        entries: Vec<Vec<u8>>,
+        entries: &[&[u8]],
     ) -> impl Future<Output = Result<Receipt, AppendError>> + use<> {
-        let (count, audit) = (entries.len() as u64, self.clone());
-        let appended = self.0.log.append_all(entries);
+        let count = entries.len() as u64;
+        let goes_on = (self.0.on_failure == OnFailure::Continue).then(|| self.clone());
+        let appended = self.0.log.append_copies(entries);
         async move {
-            match (appended.await, audit.0.on_failure) {
-                (Err(error), OnFailure::Continue) => {
+            match (appended.await, goes_on) {
+                (Err(error), Some(audit)) => {
                     audit.0.gap.fetch_add(count, Ordering::AcqRel);
                     tracing::error!(alert = "audit_gap", %error, "an operation goes on without a record");
                     Ok(Receipt::none())
@@ -197,8 +199,8 @@ impl Audit {
     }
 
     /// Has entries written that nobody waits for.
-    fn enqueue(&self, entries: Vec<Vec<u8>>) {
-        entries.into_iter().for_each(|entry| self.0.log.enqueue(entry));
+    fn enqueue(&self, entries: &[&[u8]]) {
+        entries.iter().for_each(|entry| self.0.log.enqueue(entry));
     }
 }
 

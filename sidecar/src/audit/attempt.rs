@@ -178,8 +178,7 @@ impl Attempt {
     /// # Errors
     /// [`AppendError`]: then it must not begin.
     pub async fn begin(&mut self) -> Result<Receipt, AppendError> {
-        let entries = self.entries(Outcome::Begun, None);
-        self.audit.commit(entries).await
+        self.write(Outcome::Begun, None, Audit::commit).await
     }
 
     /// Commits an entry that says that it was done. The entry is on its way when this returns, and the future waits for it;
@@ -228,13 +227,18 @@ impl Attempt {
         outcome: Outcome,
         code: Option<&'static str>,
     ) -> impl Future<Output = Result<Receipt, AppendError>> + use<> {
-        let entries = self.entries(outcome, code);
+        let committed = self.write(outcome, code, Audit::commit);
         self.is_ended = true;
-        self.audit.commit(entries)
+        committed
     }
 
-    /// What it has come to, as one entry, or as more if its items do not fit into one.
-    fn entries(&mut self, outcome: Outcome, code: Option<&'static str>) -> Vec<Vec<u8>> {
+    /// Gives `to` what it has come to, as one entry, or as more if its items do not fit into one.
+    fn write<T>(
+        &mut self,
+        outcome: Outcome,
+        code: Option<&'static str>,
+        to: impl FnOnce(&Audit, &[&[u8]]) -> T,
+    ) -> T {
         let mut items = std::mem::take(&mut self.items);
         let common = Facts::in_common(items.iter_mut().map(|item| &mut item.facts));
         let facts = std::mem::take(&mut self.facts).or(common);
@@ -251,7 +255,13 @@ impl Attempt {
             policy_set: self.policy_set.as_deref(),
             detail: detail.as_ref(),
         };
-        let whole = whole.to_bytes();
+        let written = whole.written(|whole| {
+            if items.is_empty() {
+                return to(&self.audit, &[whole]);
+            }
+            let parts = in_parts(whole, &items, outcome);
+            to(&self.audit, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>())
+        });
         if outcome == Outcome::Begun {
             // The entry that ends it says it again.
             self.facts = facts;
@@ -259,7 +269,7 @@ impl Attempt {
                 self.detail = detail;
             }
         }
-        if items.is_empty() { vec![whole] } else { in_parts(&whole, &items, outcome) }
+        written
     }
 }
 
@@ -312,8 +322,7 @@ impl Drop for Attempt {
             true => (Outcome::Failed, Some("internal")),
             false => (Outcome::Cancelled, None),
         };
-        let entries = self.entries(outcome, code);
-        self.audit.enqueue(entries);
+        self.write(outcome, code, Audit::enqueue);
     }
 }
 

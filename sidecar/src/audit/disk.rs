@@ -212,8 +212,23 @@ pub(super) fn is_file(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| found.is_file())
 }
 
-/// How many bytes `path` has, if it still is `file`: nobody removed it or put another in its place.
-pub(super) fn bytes_of(file: &File, path: &Path) -> Option<u64> {
-    let (opened, found) = (file.metadata().ok()?, path.symlink_metadata().ok()?);
-    ((opened.dev(), opened.ino()) == (found.dev(), found.ino())).then_some(found.len())
+/// Which file one is: no other has that while this one is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// Of an open file.
+    pub(super) fn of(file: &File, path: &Path) -> Result<Self, DiskError> {
+        let found = file.metadata().map_err(|source| DiskError::new("read", path, source))?;
+        Ok(Self { device: found.dev(), inode: found.ino() })
+    }
+
+    /// How many bytes `path` has, if it still is this file: nobody removed it or put another in its place.
+    pub(super) fn bytes_at(self, path: &Path) -> Option<u64> {
+        let found = path.symlink_metadata().ok()?;
+        (self == Self { device: found.dev(), inode: found.ino() }).then_some(found.len())
+    }
 }

@@ -1,5 +1,6 @@
 //! An entry as it stands in the log: one JSON object (`docs/audit-log.md`).
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -80,12 +81,33 @@ pub(super) struct Entry<'a> {
     pub(super) detail: Option<&'a Value>,
 }
 
+thread_local! {
+    /// The memory of the last entry that was written on this thread.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 impl Entry<'_> {
+    /// Gives `to` the bytes, which lie in a buffer that is used again.
+    pub(super) fn written<T>(&self, to: impl FnOnce(&[u8]) -> T) -> T {
+        let mut bytes = BUFFER.try_with(Cell::take).unwrap_or_default();
+        self.write_to(&mut bytes);
+        let done = to(&bytes);
+        bytes.clear();
+        bytes.shrink_to(ENTRY_BYTES_MAX);
+        // At the end of a thread there is no such place any more.
+        let _ = BUFFER.try_with(|buffer| buffer.set(bytes));
+        done
+    }
+
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(512);
-        // To serialise these types into memory cannot fail: their maps have text for keys.
-        let _ = serde_json::to_writer(&mut bytes, self);
+        self.write_to(&mut bytes);
         bytes
+    }
+
+    fn write_to(&self, bytes: &mut Vec<u8>) {
+        // To serialise these types into memory cannot fail: their maps have text for keys.
+        let _ = serde_json::to_writer(bytes, self);
     }
 }
 

@@ -24,6 +24,9 @@ use crate::secret::{
 /// Bytes of a hash in the log.
 pub const HASH_BYTES: usize = 16;
 
+/// Bytes of that in base64url.
+const HASH_TEXT_BYTES: usize = 22;
+
 /// Bytes of a ciphertext's hash in the log.
 const CIPHERTEXT_HASH_BYTES: usize = 8;
 
@@ -120,7 +123,10 @@ pub struct AuditHash {
 
 impl fmt::Display for AuditHash {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}", self.version, URL_SAFE_NO_PAD.encode(self.hash))
+        let mut text = [0; HASH_TEXT_BYTES];
+        let written = URL_SAFE_NO_PAD.encode_slice(self.hash, &mut text).unwrap_or_default();
+        let text = text.get(..written).and_then(|text| std::str::from_utf8(text).ok());
+        write!(formatter, "{}:{}", self.version, text.unwrap_or_default())
     }
 }
 

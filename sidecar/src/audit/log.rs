@@ -7,13 +7,14 @@ use std::sync::atomic::Ordering;
 use tlog_tiles::record_hash;
 use tokio::sync::oneshot;
 
+use super::batch::{Batch, Waiting};
 use super::bundle;
 use super::certificate::Before;
 use super::disk::Disk;
 use super::error::LogError;
 use super::open_log::OpenLog;
 use super::plan::{Plan, checked, look};
-use super::queue::{Command, Item, Waiter};
+use super::queue::{self, Command};
 use super::receipt::{AppendError, Receipt};
 use super::retention::{self, Compressed, OldLog};
 use super::settings::LogSettings;
@@ -118,6 +119,7 @@ impl Log {
         })
         .await?;
         let shared = Arc::new(Shared::new(settings.queue_max, &log, now.monotonic));
+        tokio::spawn(queue::watch(Arc::downgrade(&shared.queue), settings.commit_timeout));
         let writer = Writer {
             shared: Arc::clone(&shared),
             chain,
@@ -163,40 +165,35 @@ impl Log {
         &self,
         entries: Vec<Vec<u8>>,
     ) -> impl Future<Output = Result<Receipt, AppendError>> + Send + use<> {
-        let (sender, receiver) = oneshot::channel();
-        let queued = self.queue(entries, Waiter::One(sender));
-        let timeout = self.settings.commit_timeout;
-        async move {
-            queued?;
-            match tokio::time::timeout(timeout, receiver).await {
-                Ok(Ok(committed)) => committed,
-                Ok(Err(_)) => Err(AppendError::Closed),
-                Err(_) => Err(AppendError::TooSlow),
-            }
-        }
+        let entries: Vec<_> = entries.iter().map(Vec::as_slice).collect();
+        self.append_copies(&entries)
+    }
+
+    /// As [`Self::append_all`]: what it takes is copied, and the caller keeps its memory.
+    pub(super) fn append_copies(
+        &self,
+        entries: &[&[u8]],
+    ) -> impl Future<Output = Result<Receipt, AppendError>> + Send + use<> {
+        let queued = self.queue(entries, true);
+        async move { queued?.end().await }
     }
 
     /// Has `entry` committed, and nobody waits for it. One that cannot be taken is counted.
-    pub fn enqueue(&self, entry: Vec<u8>) {
-        if self.queue(vec![entry], Waiter::Nobody).is_err() {
+    pub fn enqueue(&self, entry: &[u8]) {
+        if self.queue(&[entry], false).is_err() {
             self.shared.lose(1);
         }
     }
 
-    fn queue(&self, entries: Vec<Vec<u8>>, waiter: Waiter) -> Result<(), AppendError> {
-        let mut bytes = 0;
-        for entry in &entries {
-            if !bundle::fits(entry.len()) {
-                return Err(AppendError::TooLong { bytes: entry.len() });
-            }
-            bytes += entry.len() + bundle::LENGTH_BYTES;
+    fn queue(&self, entries: &[&[u8]], is_awaited: bool) -> Result<Waiting, AppendError> {
+        if let Some(entry) = entries.iter().find(|entry| !bundle::fits(entry.len())) {
+            return Err(AppendError::TooLong { bytes: entry.len() });
         }
-        let mut items: Vec<_> =
-            entries.into_iter().map(|entry| item(entry, Waiter::OfTheLast)).collect();
-        if let Some(last) = items.last_mut() {
-            last.waiter = waiter;
+        if let [entry] = entries {
+            return self.shared.queue.push(&[(*entry, record_hash(entry))], is_awaited);
         }
-        self.shared.queue.push(items.into_iter(), bytes)
+        let hashed: Vec<_> = entries.iter().map(|entry| (*entry, record_hash(entry))).collect();
+        self.shared.queue.push(&hashed, is_awaited)
     }
 
     /// Signs a checkpoint now, if there are entries that none covers.
@@ -292,7 +289,7 @@ impl Log {
         if !bundle::fits(last.len()) {
             return Err(AppendError::TooLong { bytes: last.len() });
         }
-        let last = item(last, Waiter::Nobody);
+        let last = Batch::of(&last);
         let closed = self.ask(|done| Command::Close { last, done }).await;
         closed.map_err(|_| AppendError::Closed)?
     }
@@ -327,10 +324,6 @@ impl Drop for Log {
     fn drop(&mut self) {
         self.shared.queue.stop();
     }
-}
-
-pub(super) fn item(entry: Vec<u8>, waiter: Waiter) -> Item {
-    Item { leaf: record_hash(&entry), entry, waiter }
 }
 
 pub(super) async fn blocking<T: Send + 'static>(

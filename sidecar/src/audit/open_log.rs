@@ -2,7 +2,7 @@
 //!
 //! It belongs to one thread and waits for nobody but the disk. Each step can be done again after it failed, and at
 //! each the files say how far it had come (`recover`): an entry counts from the flush of the tail on, 256 of them become
-//! a bundle by a rename, a checkpoint is there by a rename. Memory is the tree's, and one batch.
+//! a bundle by a rename, a checkpoint is there by a rename. Memory is the tree's.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,16 +10,13 @@ use std::sync::Arc;
 
 use tlog_tiles::Hash;
 
-use super::bundle;
-use super::disk::{self, Disk};
+use super::batch::Batch;
+use super::disk::{Disk, FileId};
 use super::error::DiskError;
 use super::layout::{BUNDLE, CERTIFICATE, CHECKPOINT, LogName, TAIL, Tile};
 use super::note::{LogKey, with_signature};
 use super::receipt::Durability;
 use super::tree::Tree;
-
-/// A buffer that grew beyond this is let go.
-const BUFFER_BYTES_KEPT: usize = 1 << 20;
 
 /// A log that takes entries.
 #[derive(Debug)]
@@ -41,12 +38,12 @@ pub(super) struct OpenLog {
     signed: Option<Signed>,
     /// Partial tiles of the newest checkpoint, in the log's folder.
     partials: Vec<String>,
-    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Tail {
     file: File,
+    id: FileId,
     path: PathBuf,
     /// Committed.
     bytes: u64,
@@ -55,9 +52,15 @@ struct Tail {
 }
 
 impl Tail {
+    fn create(disk: &Disk, path: PathBuf) -> Result<Self, DiskError> {
+        let file = disk.create(&path)?;
+        let id = FileId::of(&file, &path)?;
+        Ok(Self { file, id, path, bytes: 0, torn: false })
+    }
+
     /// Whether it is as this process left it. What somebody added is cut off the next time; what they took is gone.
     fn check(&mut self) -> Result<(), DiskError> {
-        let found = disk::bytes_of(&self.file, &self.path);
+        let found = self.id.bytes_at(&self.path);
         let more = found.is_some_and(|found| found > self.bytes);
         if found == Some(self.bytes) || (more && self.torn) {
             return Ok(());
@@ -120,8 +123,7 @@ impl OpenLog {
         let Beginning { name, origin, key, certificate, first } = beginning;
         disk.make_folders(top, &folder)?;
         disk.put(top, &folder.join(CERTIFICATE), &certificate)?;
-        let path = folder.join(TAIL);
-        let tail = Tail { file: disk.create(&path)?, path, bytes: 0, torn: false };
+        let tail = Tail::create(disk, folder.join(TAIL))?;
         let mut log = Self {
             disk: disk.clone(),
             top: top.to_owned(),
@@ -137,10 +139,9 @@ impl OpenLog {
             turn: Turn::Nothing,
             signed: None,
             partials: Vec::new(),
-            buffer: Vec::new(),
         };
-        let leaf = tlog_tiles::record_hash(&first);
-        log.write(std::iter::once((first.as_slice(), leaf)))?;
+        let first = Batch::of(&first);
+        log.write(first.bytes(0..1), first.leaves(0..1))?;
         log.sign()?;
         disk.flush_folder(&log.folder)?;
         Ok(log)
@@ -206,45 +207,41 @@ impl OpenLog {
         self.turn()
     }
 
-    /// Commits `entries`, at most [`Self::room`], with their leaf hashes. After an error none of them is in.
-    pub(super) fn commit<'a>(
+    /// Commits entries, at most [`Self::room`]: their bytes as a bundle has them, and their leaf hashes. After an error
+    /// none of them is in.
+    pub(super) fn commit(
         &mut self,
-        entries: impl Iterator<Item = (&'a [u8], Hash)> + Clone,
+        entries: &[u8],
+        leaves: impl Iterator<Item = Hash>,
     ) -> Result<(), DiskError> {
         self.ready()?;
-        self.write(entries)
+        self.write(entries, leaves)
     }
 
-    fn write<'a>(
+    fn write(
         &mut self,
-        entries: impl Iterator<Item = (&'a [u8], Hash)> + Clone,
+        entries: &[u8],
+        leaves: impl Iterator<Item = Hash>,
     ) -> Result<(), DiskError> {
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
-        for (entry, _) in entries.clone() {
-            bundle::put(&mut self.buffer, entry);
-        }
         self.tail.check()?;
-        let Tail { file, path, bytes, torn } = &mut self.tail;
+        let Tail { file, id, path, bytes, torn } = &mut self.tail;
         if *torn {
             // After a flush that failed, the pages that it was to write count as written: they are written anew.
             self.disk.truncate(file, path, *bytes)?;
         }
         *torn = true;
-        self.disk.write_at(file, path, &self.buffer, *bytes)?;
+        self.disk.write_at(file, path, entries, *bytes)?;
         if self.durability != Durability::Async {
             self.disk.flush(file, path)?;
         }
-        let after = *bytes + self.buffer.len() as u64;
-        if disk::bytes_of(file, path) != Some(after) {
+        let after = *bytes + entries.len() as u64;
+        if id.bytes_at(path) != Some(after) {
             return Err(DiskError::Gone { path: path.clone() });
         }
         *torn = false;
         *bytes = after;
-        self.bytes += self.buffer.len() as u64;
-        for (_, leaf) in entries {
-            self.tree.push(leaf);
-        }
+        self.bytes += entries.len() as u64;
+        leaves.for_each(|leaf| self.tree.push(leaf));
         if self.tree.size().is_multiple_of(BUNDLE) {
             self.turn = Turn::Rename;
         }
@@ -267,11 +264,10 @@ impl OpenLog {
             self.turn = Turn::NewTail;
         }
         if self.turn == Turn::NewTail {
-            let path = self.tail.path.clone();
-            let file = self.disk.create(&path)?;
+            let tail = Tail::create(&self.disk, self.tail.path.clone())?;
             self.disk.flush_folder(&self.folder)?;
             self.disk.flush_folder(&bundles)?;
-            self.tail = Tail { file, path, bytes: 0, torn: false };
+            self.tail = tail;
             self.turn = Turn::Tiles;
         }
         while let Some(tile) = self.tree.full_tile() {

@@ -1,37 +1,20 @@
 //! What waits for the writer: entries, and commands.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tlog_tiles::Hash;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
+use super::batch::{Batch, TICKS, Verdict, Waiting};
+use super::bundle::LENGTH_BYTES;
 use super::error::LogError;
 use super::open_log::Beginning;
-use super::receipt::{AppendError, Receipt};
+use super::receipt::AppendError;
 
 /// Bytes of entries that wait. With less than that on its way a disk is slow, with more it is stuck.
 const QUEUE_BYTES_MAX: usize = 32 << 20;
-
-/// An entry that waits.
-#[derive(Debug)]
-pub(super) struct Item {
-    pub(super) entry: Vec<u8>,
-    pub(super) leaf: Hash,
-    pub(super) waiter: Waiter,
-}
-
-/// Who waits for an entry.
-#[derive(Debug)]
-pub(super) enum Waiter {
-    /// Nobody: if it is lost it is counted.
-    Nobody,
-    /// Whoever waits for the last of the entries that came along with it.
-    OfTheLast,
-    /// The other end of this.
-    One(oneshot::Sender<Result<Receipt, AppendError>>),
-}
 
 /// What else the writer does.
 #[derive(Debug)]
@@ -50,9 +33,9 @@ pub(super) enum Command {
     /// Takes entries again.
     Resume,
     /// Closes this log and begins the next one.
-    Switch { last: Item, next: Box<Beginning>, done: oneshot::Sender<Result<(), LogError>> },
+    Switch { last: Batch, next: Box<Beginning>, done: oneshot::Sender<Result<(), LogError>> },
     /// Closes the log and ends.
-    Close { last: Item, done: oneshot::Sender<Result<(), AppendError>> },
+    Close { last: Batch, done: oneshot::Sender<Result<(), AppendError>> },
 }
 
 /// The queue.
@@ -60,20 +43,29 @@ pub(super) enum Command {
 pub(super) struct Queue {
     state: Mutex<State>,
     wake: Condvar,
+    /// For [`watch`].
+    watch: Arc<Notify>,
     items_max: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    items: VecDeque<Item>,
-    bytes: usize,
+    batch: Batch,
+    /// Of the batch that the writer works on.
+    taken: Option<Arc<Verdict>>,
     commands: VecDeque<Command>,
+    /// The writer sleeps: to wake it costs a call of the system, so nobody does that who need not.
+    asleep: bool,
+    /// Nobody counts the time of those who wait.
+    unwatched: bool,
     /// Entries wait until a switch is over.
     held: bool,
     /// Nothing comes in any more.
     closed: bool,
     /// The writer is to end without closing the log.
     stop: bool,
+    /// It has.
+    ended: bool,
 }
 
 impl State {
@@ -82,14 +74,14 @@ impl State {
     }
 
     fn has_work(&self) -> bool {
-        let entries = self.takes_entries() && !self.items.is_empty();
+        let entries = self.takes_entries() && !self.batch.is_empty();
         entries || !self.commands.is_empty() || self.stop
     }
 }
 
 impl Queue {
     pub(super) fn new(items_max: usize) -> Self {
-        Self { state: Mutex::default(), wake: Condvar::new(), items_max }
+        Self { state: Mutex::default(), wake: Condvar::new(), watch: Arc::default(), items_max }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,28 +90,39 @@ impl Queue {
 
     /// How many entries wait.
     pub(super) fn len(&self) -> usize {
-        self.state().items.len()
+        self.state().batch.len()
     }
 
-    /// Adds all of `items`, or none.
+    /// Adds all of `entries`, each with the hash of its leaf, or none.
     pub(super) fn push(
         &self,
-        items: impl ExactSizeIterator<Item = Item>,
-        bytes: usize,
-    ) -> Result<(), AppendError> {
+        entries: &[(&[u8], Hash)],
+        is_awaited: bool,
+    ) -> Result<Waiting, AppendError> {
+        let bytes: usize = entries.iter().map(|(entry, _)| entry.len() + LENGTH_BYTES).sum();
         let mut state = self.state();
         if state.closed {
             return Err(AppendError::Closed);
         }
-        if state.items.len() + items.len() > self.items_max || state.bytes + bytes > QUEUE_BYTES_MAX
+        if state.batch.len() + entries.len() > self.items_max
+            || state.batch.bytes_len() + bytes > QUEUE_BYTES_MAX
         {
             return Err(AppendError::QueueFull);
         }
-        state.bytes += bytes;
-        state.items.extend(items);
+        for (entry, leaf) in entries {
+            state.batch.put(entry, *leaf, is_awaited);
+        }
+        let waiting = state.batch.wait();
+        let wakes = state.takes_entries() && std::mem::take(&mut state.asleep);
+        let watches = std::mem::take(&mut state.unwatched);
         drop(state);
-        self.wake.notify_one();
-        Ok(())
+        if wakes {
+            self.wake.notify_one();
+        }
+        if watches {
+            self.watch.notify_one();
+        }
+        Ok(waiting)
     }
 
     /// Adds a command; it comes after the entries that wait. `false` if the writer has ended.
@@ -162,34 +165,77 @@ impl Queue {
     pub(super) fn end(&self) {
         let mut state = self.state();
         state.closed = true;
-        let left = (std::mem::take(&mut state.items), std::mem::take(&mut state.commands));
+        state.ended = true;
+        let left = (std::mem::take(&mut state.batch), std::mem::take(&mut state.commands));
         drop(state);
         drop(left);
+        self.watch.notify_one();
     }
 
-    /// Waits for something to do, at most `wait`, and takes all of it. `true` if the writer is to end after that.
+    /// Counts a part of `commit_timeout` for those who wait.
+    fn tick(&self) -> Watch {
+        let mut state = self.state();
+        if state.ended {
+            return Watch::Ended;
+        }
+        let gathered = (!state.batch.is_empty()).then(|| Arc::clone(state.batch.verdict()));
+        let taken = state.taken.clone();
+        state.unwatched = gathered.is_none() && taken.is_none();
+        let unwatched = state.unwatched;
+        drop(state);
+        gathered.iter().chain(&taken).for_each(|verdict| verdict.tick());
+        if unwatched { Watch::Nobody } else { Watch::Waiting }
+    }
+
+    /// Waits for something to do, at most `wait`, and takes all of it; `batch` is empty. `true` if the writer is to end after that.
     pub(super) fn take(
         &self,
-        items: &mut VecDeque<Item>,
+        batch: &mut Batch,
         commands: &mut VecDeque<Command>,
         wait: Duration,
     ) -> bool {
         let mut state = self.state();
+        state.taken = None;
         loop {
             if state.has_work() {
-                if state.takes_entries() {
-                    std::mem::swap(items, &mut state.items);
-                    state.bytes = 0;
+                if state.takes_entries() && !state.batch.is_empty() {
+                    std::mem::swap(batch, &mut state.batch);
+                    state.taken = Some(Arc::clone(batch.verdict()));
                 }
                 std::mem::swap(commands, &mut state.commands);
                 return state.stop;
             }
+            state.asleep = true;
             let waited = self.wake.wait_timeout(state, wait);
             let (after, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             state = after;
+            state.asleep = false;
             if timeout.timed_out() && !state.has_work() {
                 return false;
             }
+        }
+    }
+}
+
+/// Whether time has to be counted.
+enum Watch {
+    Nobody,
+    Waiting,
+    Ended,
+}
+
+/// Counts the time of those who wait, so that they need no timers of their own, whatever the writer hangs in. Ends with
+/// the writer, or with the queue.
+pub(super) async fn watch(queue: std::sync::Weak<Queue>, commit_timeout: Duration) {
+    let tick = commit_timeout / TICKS;
+    loop {
+        let Some(strong) = queue.upgrade() else { return };
+        let (watched, news) = (strong.tick(), Arc::clone(&strong.watch));
+        drop(strong);
+        match watched {
+            Watch::Waiting => tokio::time::sleep(tick).await,
+            Watch::Nobody => news.notified().await,
+            Watch::Ended => return,
         }
     }
 }

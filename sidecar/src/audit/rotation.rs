@@ -1,11 +1,14 @@
 //! One log closed and the next begun, without an entry lost in between.
 
+use tlog_tiles::record_hash;
+
+use super::batch::Batch;
 use super::certificate::Before;
 use super::chain;
 use super::error::LogError;
-use super::log::{Log, blocking, item};
+use super::log::{Log, blocking};
 use super::plan::{Plan, checked};
-use super::queue::{Command, Waiter};
+use super::queue::Command;
 use super::start::{Ended, LogStart, Previous};
 use super::writer::Shared;
 use crate::clock::Now;
@@ -51,9 +54,9 @@ impl Log {
         let mut plan = Plan::new(&self.settings, old.number + 1, now.wall)?;
         // A root that is away or slow is found out while entries are still committed.
         plan.statement.certify(&self.authorities).await?;
-        let last = item(last, Waiter::Nobody);
+        let (leaf, last) = (record_hash(&last), Batch::of(&last));
         let mut held = Held(Some(&self.shared));
-        let (size, root) = self.ask(|done| Command::Hold { leaf: last.leaf, done }).await?;
+        let (size, root) = self.ask(|done| Command::Hold { leaf, done }).await?;
         let origin = old.origin.to_string();
         plan.statement.previous = Some(Before { origin: origin.clone(), size, root: root.0 });
         let patience = self.settings.commit_timeout / 2;

@@ -142,7 +142,7 @@ async fn an_entry_is_in_the_queue_before_anybody_polls() {
     let place = Place::new();
     let (log, _) = place.open().await;
     let never_polled = log.append(b"one".to_vec());
-    log.enqueue(b"two".to_vec());
+    log.enqueue(b"two");
     let receipt = log.append_all(vec![b"three".to_vec(), b"four".to_vec()]).await.unwrap();
     assert_eq!(receipt.index(), 4);
     drop(never_polled);
@@ -159,7 +159,7 @@ async fn what_is_too_long_or_too_much_is_refused_whole() {
     assert_eq!(log.append(vec![b'x'; bytes]).await, Err(AppendError::TooLong { bytes }));
     let four = vec![b"x".to_vec(); 4];
     assert_eq!(log.append_all(four).await, Err(AppendError::QueueFull));
-    log.enqueue(vec![b'x'; bytes]);
+    log.enqueue(&vec![b'x'; bytes]);
     assert_eq!(log.status().lost, 1);
     log.append(vec![b'x'; 65_535]).await.unwrap();
     log.close(b"close".to_vec()).await.unwrap();

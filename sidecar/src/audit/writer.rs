@@ -2,28 +2,28 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::batch::Batch;
 use super::chain::Chain;
 use super::error::{DiskError, LogError};
 use super::open_log::{Beginning, OpenLog, Signed};
-use super::queue::{Command, Item, Queue, Waiter};
-use super::receipt::{AppendError, Durability, Receipt};
+use super::queue::{Command, Queue};
+use super::receipt::{AppendError, Durability};
 use super::retention;
 use super::subscription::{Event, Subscribers};
 use crate::clock::Clock;
 
 /// The longest the thread sleeps with nothing to do.
 const IDLE: Duration = Duration::from_secs(3_600);
-/// Entries that are committed together.
-const BATCH_MAX: usize = 256;
 
 /// What the writer shares with those who append.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) queue: Queue,
+    pub(super) queue: Arc<Queue>,
     pub(super) subscribers: Subscribers,
     /// Entries that nobody waited for and that are not in the log.
     pub(super) lost: AtomicU64,
@@ -48,7 +48,7 @@ pub(super) struct Progress {
 impl Shared {
     pub(super) fn new(queue_max: usize, log: &OpenLog, begun: Instant) -> Self {
         Self {
-            queue: Queue::new(queue_max),
+            queue: Arc::new(Queue::new(queue_max)),
             subscribers: Subscribers::default(),
             lost: AtomicU64::new(0),
             progress: Mutex::new(Progress {
@@ -109,15 +109,15 @@ impl Writer {
 
     fn run(mut self) {
         let ending = Ending(Arc::clone(&self.shared));
-        let (mut items, mut commands, mut batch) =
-            (VecDeque::new(), VecDeque::new(), Vec::with_capacity(BATCH_MAX));
+        let (mut batch, mut commands) = (Batch::default(), VecDeque::new());
         loop {
             let wait = self.wait();
-            let stop = self.shared.queue.take(&mut items, &mut commands, wait);
-            self.commit(&mut items, &mut batch);
+            let stop = self.shared.queue.take(&mut batch, &mut commands, wait);
+            self.commit(&batch);
+            batch.clear();
             while let Some(command) = commands.pop_front() {
                 if let Command::Close { last, done } = command {
-                    let closed = self.close(last);
+                    let closed = self.close(&last);
                     // The lock goes before the answer: whoever hears it may open the folder.
                     drop(self);
                     drop(ending);
@@ -143,20 +143,24 @@ impl Writer {
             .max(Duration::from_millis(1))
     }
 
-    /// Commits `items`, as many at once as a bundle has room for. The first that is refused takes all after it along.
-    fn commit(&mut self, items: &mut VecDeque<Item>, batch: &mut Vec<Item>) {
-        while !items.is_empty() {
+    /// Commits `batch`, as much at once as a bundle has room for. The first that is refused takes all after it along.
+    fn commit(&mut self, batch: &Batch) {
+        let mut done = 0;
+        while done < batch.len() {
             let committed = self.log.ready().and_then(|()| {
                 let one = self.durability == Durability::Sync;
                 let most = if one { 1 } else { self.log.room() };
-                batch.extend(items.drain(..most.min(items.len())));
-                self.log.commit(batch.iter().map(|item| (item.entry.as_slice(), item.leaf)))
+                let next = done..batch.len().min(done + most);
+                self.log.commit(batch.bytes(next.clone()), batch.leaves(next.clone()))?;
+                Ok(next)
             });
-            if let Err(error) = committed {
-                self.refuse(batch.drain(..).chain(items.drain(..)), &error);
-                return;
+            match committed {
+                Ok(next) => {
+                    done = next.end;
+                    self.committed(batch, next);
+                }
+                Err(error) => return self.refuse(batch, done..batch.len(), &error),
             }
-            self.committed(batch);
         }
         // A bundle that is full is put away while nobody waits for it.
         if let Err(error) = self.log.ready() {
@@ -164,9 +168,10 @@ impl Writer {
         }
     }
 
-    fn committed(&self, batch: &mut Vec<Item>) {
-        let first = self.log.size() - batch.len() as u64;
-        metrics::counter!("keypod_audit_entries_total").increment(batch.len() as u64);
+    /// `entries` of `batch` are the last of the log.
+    fn committed(&self, batch: &Batch, entries: Range<usize>) {
+        let first = self.log.size() - entries.end as u64;
+        metrics::counter!("keypod_audit_entries_total").increment(entries.len() as u64);
         let healed = {
             let mut progress = self.shared.progress_mut();
             progress.size = self.log.size();
@@ -176,40 +181,28 @@ impl Writer {
         if healed {
             tracing::info!("the audit log can be written again");
         }
-        let observed = !self.shared.subscribers.are_none();
-        for (item, index) in batch.drain(..).zip(first..) {
-            let log = self.log.origin();
-            if let Waiter::One(waiter) = item.waiter {
-                // Whoever waited may have gone.
-                let _ = waiter.send(Ok(Receipt::new(Arc::clone(log), index)));
-            }
-            if observed {
-                let (log, entry) = (Arc::clone(log), item.entry.into());
+        let log = self.log.origin();
+        batch.verdict().commit(log, first, entries.end);
+        if !self.shared.subscribers.are_none() {
+            for entry in entries {
+                let (log, index) = (Arc::clone(log), first + entry as u64);
+                let entry = batch.entry(entry).into();
                 self.shared.subscribers.send(&Event::Entry { log, index, entry });
             }
         }
     }
 
-    fn refuse(&self, items: impl Iterator<Item = Item>, error: &DiskError) {
+    fn refuse(&self, batch: &Batch, entries: Range<usize>, error: &DiskError) {
         let reason = error.text();
         let before = self.shared.progress_mut().refused.replace(Arc::clone(&reason));
         if before.as_ref() != Some(&reason) {
             tracing::error!(alert = "audit_refused", error = %reason, "the audit log cannot be written");
         }
-        let mut refused = 0_u64;
-        for item in items {
-            refused += 1;
-            match item.waiter {
-                Waiter::One(waiter) => {
-                    let reason = Arc::clone(&reason);
-                    let _ = waiter.send(Err(AppendError::Refused { reason }));
-                }
-                Waiter::Nobody => self.shared.lose(1),
-                Waiter::OfTheLast => {}
-            }
-        }
+        self.shared.lose(batch.unawaited(entries.clone()) as u64);
         metrics::counter!("keypod_audit_failures_total", "reason" => error.reason())
-            .increment(refused);
+            .increment(entries.len() as u64);
+        // Last: who is told may look at what was counted.
+        batch.verdict().fail(AppendError::Refused { reason });
     }
 
     fn checkpoint_if_due(&mut self) {
@@ -251,13 +244,13 @@ impl Writer {
     }
 
     /// Commits one entry of the sidecar itself.
-    fn commit_one(&mut self, item: Item) -> Result<(), DiskError> {
-        self.log.commit(std::iter::once((item.entry.as_slice(), item.leaf)))?;
-        self.committed(&mut vec![item]);
+    fn commit_one(&mut self, batch: &Batch) -> Result<(), DiskError> {
+        self.log.commit(batch.bytes(0..1), batch.leaves(0..1))?;
+        self.committed(batch, 0..1);
         Ok(())
     }
 
-    fn close(&mut self, last: Item) -> Result<(), AppendError> {
+    fn close(&mut self, last: &Batch) -> Result<(), AppendError> {
         let closed = self.commit_one(last).and_then(|()| {
             let signed = self.log.finish();
             self.signed(signed)
@@ -287,7 +280,7 @@ impl Writer {
             }
             Command::Resume => self.shared.queue.resume(),
             Command::Switch { last, next, done } => {
-                let switched = self.switch(last, *next);
+                let switched = self.switch(&last, *next);
                 self.shared.queue.resume();
                 let _ = done.send(switched.map_err(LogError::Disk));
             }
@@ -297,7 +290,7 @@ impl Writer {
     }
 
     /// Closes this log and goes on with `next`. After an error this log goes on, unless its last entry is in.
-    fn switch(&mut self, last: Item, next: Beginning) -> Result<(), DiskError> {
+    fn switch(&mut self, last: &Batch, next: Beginning) -> Result<(), DiskError> {
         let first: Arc<[u8]> = next.first.as_slice().into();
         let next = OpenLog::begin(&self.chain.disk, &self.chain.top, self.durability, next)?;
         if let Err(error) = self.commit_one(last) {

@@ -40,7 +40,7 @@ async fn a_disk_that_fails_refuses_says_why_and_heals_by_itself() {
                 assert!(reason.contains(said) && reason.contains("tail"), "{reason}");
                 assert_eq!(log.status().failing.as_deref(), Some(&*reason));
             }
-            log.enqueue(b"refused".to_vec());
+            log.enqueue(b"refused");
             let _ = refused(&log, "refused").await;
             assert_eq!((log.status().lost, log.status().size), (1, 2));
             place.disk.faults.heal();
