@@ -1,5 +1,6 @@
-//! Folders for looks and for figures: `cargo test -p keypod-tests --test suite audit_logs::large -- --ignored`. They stay
-//! in target/keypod-test-audit-logs.
+//! Large logs: that they take no more memory than small ones, and folders for looks and figures:
+//! `cargo test -p keypod-tests --test suite audit_logs::large -- --ignored`. They stay in
+//! target/keypod-test-audit-logs.
 
 use std::path::PathBuf;
 
@@ -170,4 +171,31 @@ fn a_month_of_a_clinic() {
     let at = bytes.windows(9).position(|window| window == b"\"version\"").unwrap();
     bytes[at + 10] ^= 1;
     super::builder::put(&bundle, &bytes);
+}
+
+/// The most memory that a verification had, in KiB, as the kernel counts it.
+fn peak_kib(folder: &std::path::Path) -> u64 {
+    let script = "import os, subprocess, sys\n\
+        child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n\
+        _, status, usage = os.wait4(child.pid, 0)\n\
+        assert status == 0\n\
+        print(usage.ru_maxrss)";
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", script]).arg(keypod_tests::keypod()).args(["audit", "verify"]).arg(folder);
+    let (code, text, errors) = super::verifiers::run(command);
+    assert_eq!(code, 0, "{errors}");
+    text.trim().parse().unwrap()
+}
+
+#[test]
+fn memory_does_not_grow_with_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let peak = |name: &str, count| {
+        let folder = folder.path().join(name);
+        Chain::begin(&folder, authority()).closed(count);
+        peak_kib(&folder)
+    };
+    let (small, large) = (peak("small", 20_000), peak("large", 150_000));
+    // The hashes of the leaves alone would be four thousand KiB more, and the entries fifty thousand.
+    assert!(large < small + 3000, "{small} KiB, {large} KiB");
 }

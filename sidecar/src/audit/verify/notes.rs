@@ -1,7 +1,7 @@
 //! Certificates and checkpoints: signed notes whose text has a form.
 //!
 //! Depends on [`super::key`] and the crate `signed_note`. What is read here is not yet believed: the signatures are
-//! checked by [`SignedText::is_signed_by_all_it_names`] and its like, with keys that the caller trusts.
+//! counted by [`SignedText::signed`], for keys that the caller trusts.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
