@@ -217,6 +217,12 @@ impl Queue {
     }
 }
 
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.watch.notify_one();
+    }
+}
+
 /// Whether time has to be counted.
 enum Watch {
     Nobody,
@@ -237,5 +243,58 @@ pub(super) async fn watch(queue: std::sync::Weak<Queue>, commit_timeout: Duratio
             Watch::Nobody => news.notified().await,
             Watch::Ended => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tlog_tiles::record_hash;
+
+    use super::*;
+    use crate::audit::receipt::Receipt;
+
+    const PATIENCE: Duration = Duration::from_millis(16);
+
+    /// The end of an entry, and that of the watch.
+    type Ends =
+        (tokio::task::JoinHandle<Result<Receipt, AppendError>>, tokio::task::JoinHandle<()>);
+
+    /// An entry that waits in `queue`, and whose time is counted.
+    fn wait(queue: &Arc<Queue>) -> Ends {
+        let watch = tokio::spawn(watch(Arc::downgrade(queue), PATIENCE));
+        let waiting = queue.push(&[(b"one", record_hash(b"one"))], true).unwrap();
+        (tokio::spawn(waiting.end()), watch)
+    }
+
+    #[tokio::test]
+    async fn what_nobody_takes_is_too_slow_also_after_a_time_without_entries() {
+        let queue = Arc::new(Queue::new(2));
+        let (end, _watch) = wait(&queue);
+        assert_eq!(end.await.unwrap(), Err(AppendError::TooSlow));
+        let mut batch = Batch::default();
+        queue.take(&mut batch, &mut VecDeque::new(), Duration::ZERO);
+        assert_eq!((batch.len(), queue.len()), (1, 0));
+        batch.clear();
+        queue.take(&mut batch, &mut VecDeque::new(), Duration::ZERO);
+        while !queue.state().unwatched {
+            tokio::task::yield_now().await;
+        }
+        let waiting = queue.push(&[(b"two", record_hash(b"two"))], true).unwrap();
+        assert!(!queue.state().unwatched);
+        assert_eq!(waiting.end().await, Err(AppendError::TooSlow));
+    }
+
+    #[tokio::test]
+    async fn the_watch_ends_with_the_writer_or_with_the_queue() {
+        let queue = Arc::new(Queue::new(2));
+        let (end, watch) = wait(&queue);
+        queue.end();
+        assert_eq!(end.await.unwrap(), Err(AppendError::Closed));
+        watch.await.unwrap();
+        let queue = Arc::new(Queue::new(2));
+        let (end, watch) = wait(&queue);
+        drop(queue);
+        assert_eq!(end.await.unwrap(), Err(AppendError::Closed));
+        watch.await.unwrap();
     }
 }

@@ -20,7 +20,7 @@ pub struct LogSettings {
     pub origin: Origin,
     /// When an entry counts as committed.
     pub durability: Durability,
-    /// How long an append waits.
+    /// How long an append waits, or up to an eighth longer.
     pub commit_timeout: Duration,
     /// A checkpoint is signed at most so often.
     pub checkpoint_every: Duration,
