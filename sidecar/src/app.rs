@@ -131,15 +131,8 @@ impl Sidecar {
         let sinks = sinks.start(&audit);
         let started = async {
             witnesses.begin(audit.log()).await?;
-            let warm = keyring.preload(&config.cache.preload, clock.now()).await;
-            warm.map_err(|(name, source)| StartError::Preload { name, source })?;
-            if let Some(issuers) = callers.issuers() {
-                // One that is away is logged, and asked again: its callers wait, and no others.
-                issuers.keep_fresh(clock.now()).await;
-            }
-            let unix = config.listen.unix.as_ref();
-            let unix = unix.map(|unix| (unix.path.as_path(), unix.mode, unix.group.as_deref()));
-            Ok(Listeners::open(config.listen.tcp, unix).await?)
+            warm_up(config, &keyring, &callers, clock.now()).await?;
+            listen(config).await
         };
         let listeners = match started.await {
             Ok(listeners) => listeners,
@@ -281,6 +274,29 @@ async fn keep_issuers_fresh(api: Arc<Api>) {
         timer.tick().await;
         issuers.keep_fresh(api.service().now()).await;
     }
+}
+
+/// Has the preloaded keys in memory, and the keys of issuers as far as those answer.
+async fn warm_up(
+    config: &Config,
+    keyring: &Keyring,
+    callers: &Callers,
+    now: Now,
+) -> Result<(), StartError> {
+    let warm = keyring.preload(&config.cache.preload, now).await;
+    warm.map_err(|(name, source)| StartError::Preload { name, source })?;
+    if let Some(issuers) = callers.issuers() {
+        // One that is away is logged, and asked again: its callers wait, and no others.
+        issuers.keep_fresh(now).await;
+    }
+    Ok(())
+}
+
+/// Opens what the data plane listens on.
+async fn listen(config: &Config) -> Result<Listeners, StartError> {
+    let unix = config.listen.unix.as_ref();
+    let unix = unix.map(|unix| (unix.path.as_path(), unix.mode, unix.group.as_deref()));
+    Ok(Listeners::open(config.listen.tcp, unix).await?)
 }
 
 /// Finds out whether the roots open the store, and says what is wrong with those that do not serve. One that serves
