@@ -91,7 +91,7 @@ fn special(chain: &mut Chain, day: u64) {
             let reason = "INC-2291: patient in ICU, chart locked";
             event(
                 chain,
-                "break_glass",
+                "begin_emergency",
                 json!({ "caller": "dr.osei", "proof": "person", "mfa": true, "detail": { "reason": reason, "minutes": 30 } }),
             );
             for _ in 0..7 {

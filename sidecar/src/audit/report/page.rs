@@ -105,8 +105,8 @@ fn day(day: u64) -> String {
 
 fn figures(tally: &Tally) -> String {
     let Row { all, denied, failed, .. } = tally.requests;
-    let emergencies =
-        tally.emergencies.list.iter().filter(|event| event.operation == "break_glass");
+    let begun = |event: &&Event| event.operation == "begin_emergency" && event.outcome == "ok";
+    let emergencies = tally.emergencies.list.iter().filter(begun);
     let emergencies = (emergencies.count() as u64).saturating_add(tally.emergencies.more);
     let callers = tally.callers.known.len();
     let callers =

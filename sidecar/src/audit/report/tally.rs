@@ -98,8 +98,10 @@ impl Tally {
     fn count(&mut self, place: Place, entry: &Entry<'_>) {
         match &*entry.operation {
             "start" | "close" => self.life.add(event(place, entry)),
-            "break_glass" | "emergency_end" => self.emergencies.add(event(place, entry)),
-            "create_key" | "rotate" | "set_state" | "destroy" => {
+            "begin_emergency" | "end_emergency" | "emergency_end" => {
+                self.emergencies.add(event(place, entry));
+            }
+            "create_key" | "rotate" | "set_state" | "destroy" | "cancel_destroy" | "approve" => {
                 self.key_changes.add(event(place, entry));
             }
             "policies" | "tokens" => self.policies.add(event(place, entry)),

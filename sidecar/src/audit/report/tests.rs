@@ -64,7 +64,7 @@ fn what_an_entry_says_is_text_on_the_page_and_nothing_else() {
         nasty,
         "start",
         "close",
-        "break_glass",
+        "begin_emergency",
         "emergency_end",
         "rotate",
         "destroy",
