@@ -400,9 +400,9 @@ fn limit_sizes(config: &Config) -> LimitSizes {
         in_flight_max: limits.in_flight_max,
         body_memory_bytes_max: limits.body_memory_bytes_max,
         caller: limits.caller,
-        callers: limits.callers.clone(),
+        callers: limits.callers.clone().into_iter().collect(),
         key: limits.key,
-        keys: limits.keys.clone(),
+        keys: limits.keys.clone().into_iter().collect(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every setting that there is, valid, with its default.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -235,11 +235,11 @@ pub struct LimitSettings {
     /// Of each caller; past it: 429.
     pub caller: CallerSizes,
     /// Of the callers that have their own.
-    pub callers: HashMap<CallerName, CallerSizes>,
+    pub callers: BTreeMap<CallerName, CallerSizes>,
     /// Of each key, whoever uses it; past it: 429.
     pub key: RateSizes,
     /// Of the keys that have their own.
-    pub keys: HashMap<KeyName, RateSizes>,
+    pub keys: BTreeMap<KeyName, RateSizes>,
     /// How long a request's head may take.
     pub header_timeout: Duration,
     /// How long a request's body may make no progress.

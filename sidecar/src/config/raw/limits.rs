@@ -1,7 +1,6 @@
 //! `[limits]` as written, and what makes it valid.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -198,11 +197,11 @@ impl RawKeyLimits {
 }
 
 /// Each entry of a list under its name; a name that stands twice is refused.
-fn each<R: Listed, N: Hash + Eq, S>(
+fn each<R: Listed, N: Ord, S>(
     list: Vec<R>,
     check: impl Fn(R, &str) -> Result<(N, S), Problem>,
-) -> Result<HashMap<N, S>, Problem> {
-    let mut all = HashMap::new();
+) -> Result<BTreeMap<N, S>, Problem> {
+    let mut all = BTreeMap::new();
     for (index, raw) in list.into_iter().enumerate() {
         let at = format!("limits.{}.{index}", R::LIST);
         let (name, sizes) = check(raw, &at)?;
