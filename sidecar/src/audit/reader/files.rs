@@ -106,8 +106,8 @@ pub(crate) fn tile_path(level: &str, index: u64, width: u64) -> String {
 pub(crate) struct StoredBundle {
     /// Its bytes, uncompressed.
     pub(crate) bytes: Vec<u8>,
-    /// Both are there, the plain and the compressed: the plain one was read.
-    pub(crate) twice: bool,
+    /// There is a compressed one beside it that holds something else.
+    pub(crate) contradicted: bool,
 }
 
 /// The folder of a log, opened.
@@ -139,13 +139,16 @@ impl LogFolder {
         let (folder, name) = self.place("entries", index, WIDTH)?;
         let compressed = format!("{name}.gz");
         match read_file(&folder, &name, BUNDLE_BYTES_MAX) {
+            // Both are there while a sidecar compresses, and after a crash of it.
             Ok(bytes) => {
-                let twice = rustix::fs::statat(&folder, &*compressed, AtFlags::SYMLINK_NOFOLLOW);
-                Ok(StoredBundle { bytes, twice: twice.is_ok() })
+                let other = read_file(&folder, &compressed, BUNDLE_BYTES_MAX);
+                let contradicted = other != Err(Unread::Missing)
+                    && other.and_then(|other| gunzip(&other)).as_ref() != Ok(&bytes);
+                Ok(StoredBundle { bytes, contradicted })
             }
             Err(Unread::Missing) => {
                 let bytes = gunzip(&read_file(&folder, &compressed, BUNDLE_BYTES_MAX)?)?;
-                Ok(StoredBundle { bytes, twice: false })
+                Ok(StoredBundle { bytes, contradicted: false })
             }
             Err(other) => Err(other),
         }

@@ -73,9 +73,12 @@ fn a_bundle_is_read_plain_or_compressed() {
     assert_eq!(log.bundle(0), Err(Unread::Missing));
     std::fs::write(entries.join("000.gz"), gzip(b"abc")).unwrap();
     let stored = log.bundle(0).unwrap();
-    assert_eq!((&*stored.bytes, stored.twice), (&b"abc"[..], false));
+    assert_eq!((&*stored.bytes, stored.contradicted), (&b"abc"[..], false));
     std::fs::write(entries.join("000"), b"abc").unwrap();
-    assert!(log.bundle(0).unwrap().twice && log.has_bundle(0) && !log.has_bundle(1));
+    assert!(!log.bundle(0).unwrap().contradicted && log.has_bundle(0) && !log.has_bundle(1));
+    std::fs::write(entries.join("000"), b"abd").unwrap();
+    let stored = log.bundle(0).unwrap();
+    assert_eq!((&*stored.bytes, stored.contradicted), (&b"abd"[..], true));
     assert!(matches!(&log.bundles().unwrap()[..], [run] if *run == (0..1)));
     std::fs::create_dir_all(entries.join("x001/x002")).unwrap();
     for name in ["x001/x002/007.gz", "001", "003", "000.p", "0004", "x001/000"] {

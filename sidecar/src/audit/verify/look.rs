@@ -14,6 +14,9 @@ use crate::audit::reader::{Bundle, LogFolder, Unread, WIDTH};
 /// Entries of one bundle that are told one by one when they are none.
 const PROBLEMS_MAX: usize = 8;
 
+/// Entries that came at once may be in the log in another order than they were stamped: less than this is no clock's fault.
+const CLOCK_STEP_MS: u64 = 1000;
+
 /// What the first entry of a log says.
 #[derive(Clone, Debug)]
 pub(super) struct Opening {
@@ -69,7 +72,7 @@ impl Said {
     fn clock(&mut self, index: u64, times: [u64; 2], backwards: Option<(u64, u64)>, count: u64) {
         let [first, last] = times;
         let step = self.times_ms.map_or(0, |[_, before]| before.saturating_sub(first));
-        if step > 0 {
+        if step > CLOCK_STEP_MS {
             self.backwards.get_or_insert((index, step));
             self.backwards_count = self.backwards_count.saturating_add(1);
         }
@@ -118,8 +121,8 @@ pub(super) struct Looked<F> {
     pub(super) index: u64,
     /// Why it could not be read.
     pub(super) unread: Option<Unread>,
-    /// It is there plain and compressed.
-    pub(super) twice: bool,
+    /// It is there compressed too, and that is not the same.
+    pub(super) contradicted: bool,
     /// The leaf hashes of its entries.
     pub(super) leaves: Vec<Hash>,
     /// The root over them, if they are 256.
@@ -149,7 +152,7 @@ impl<G: Gather> Looker<'_, G> {
         match self.log.bundle(index) {
             Ok(stored) => {
                 let mut looked = self.bundle(index, &Bundle::of(stored.bytes));
-                looked.twice = stored.twice;
+                looked.contradicted = stored.contradicted;
                 looked
             }
             Err(why) => {
@@ -186,7 +189,7 @@ impl<G: Gather> Looker<'_, G> {
         let root = (leaves.len() as u64 == WIDTH).then(|| root_of(&leaves));
         let tile = if self.hashes { self.tile(index, &leaves) } else { Tile::NotNeeded };
         let rest = bundle.rest();
-        Looked { index, unread: None, twice: false, leaves, root, rest, tile, said, found }
+        Looked { index, unread: None, contradicted: false, leaves, root, rest, tile, said, found }
     }
 
     /// Holds `leaves` against the tile of bundle `index`.

@@ -214,9 +214,10 @@ impl<G: Gather> Steps<'_, '_, G> {
             let what = format!("{} bytes come after the 256 entries of the bundle", looked.rest);
             self.problem(Wrong::EntriesAdded, end, &path, what);
         }
-        if looked.twice {
-            let what =
-                format!("{path} is there twice, plain and compressed; the plain one was read");
+        if looked.contradicted {
+            let what = format!(
+                "{path} is there compressed too, and that is not the same; the plain one was read"
+            );
             self.done.findings.remark(Some(self.walk.number), Some(first), what);
         }
         self.take(looked, WIDTH);
