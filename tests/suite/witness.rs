@@ -251,11 +251,13 @@ async fn a_sidecar_whose_disk_was_set_back_does_not_start_on_it() {
         sidecar.client().encrypt("demo", b"after the snapshot", &json!({})).await;
     }
     until("so is what came", async || sidecar.metric(witnessed).await >= before + 5.0).await;
-    let checkpoints = std::fs::read_dir(&audit).unwrap().map(|entry| entry.unwrap().path());
-    let cosigned = checkpoints.filter(|log| log.is_dir()).any(|log| {
-        std::fs::read_to_string(log.join("checkpoint")).unwrap().contains("witness.example/w1 ")
-    });
-    assert!(cosigned, "the cosignature stands in the checkpoint");
+    let cosigned = || {
+        let logs = std::fs::read_dir(&audit).unwrap().map(|entry| entry.unwrap().path());
+        let checkpoints =
+            logs.filter_map(|log| std::fs::read_to_string(log.join("checkpoint")).ok());
+        checkpoints.into_iter().any(|checkpoint| checkpoint.contains("witness.example/w1 "))
+    };
+    until("the cosignature stands in the checkpoint", async || cosigned()).await;
     assert!(sidecar.stop().await.success());
     sidecar.restart().await;
     sidecar.client().encrypt("demo", b"in the next log", &json!({})).await;
