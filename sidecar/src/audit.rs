@@ -3,7 +3,7 @@
 //! The format on disk is `docs/audit-log.md`. Depends on [`crate::policy`] for who asks and what was decided, on
 //! [`crate::envelope`] for contexts, and on [`crate::clock`]; a root's signature comes in through a trait. It knows
 //! nothing of HTTP, of keys that encrypt, or of a store. What it writes holds no plaintext, no value of a context and no
-//! token (`nothing_personal_reaches_the_log`).
+//! token (`no_canary_leaves_in_logs_or_metrics_or_errors_or_files`).
 
 mod attempt;
 mod batch;
