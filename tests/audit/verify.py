@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 BUNDLE_MAX, NOTE_MAX = 256 * (2 + 65535), 128 << 10
 TYPES = {"mfa": bool, "emergency": bool, "approved": bool, "version": int, "bytes": int, "policies": list, "part": list,
-         "items": list, "counts": dict, "detail": dict, **dict.fromkeys("time operation outcome code request caller "
-         "proof transport key subject context ciphertext policy_set".split(), str)}
+         "items": list, "counts": dict, "detail": dict, "from": dict, **dict.fromkeys("time operation outcome code key "
+         "request caller proof transport subject context ciphertext new_subject new_context policy_set".split(), str)}
 HEAD = r"(\S+/\S+)\s(0|[1-9]\d{0,14})\s([A-Za-z0-9+/]{43}=)"
 CERTIFICATE = rf"keypod-audit-certificate/v1\nlog (\S+)\nkey (\S+)\ntime (\S+)\nnumber (\d+)\nprevious (none|{HEAD})\n"
 
@@ -163,8 +163,8 @@ class Log:
 
     def judge(self, found, kept, held):  # Against what was signed, found by the next log, and kept outside.
         count, signed = len(self.leaves), (None, self.size, self.root or base64.b64encode(sha256()).decode())
-        for place, size, root in [signed] + [(at, *head[1:]) for at, of in ((self.size, found), (None, kept)) for head in of]:
-            with self.trying(f"{size} entries were there once", place if size <= count else count):
+        for at, size, root in [signed] + [(at, *it[1:]) for at, of in ((self.size, found), (None, kept)) for it in of]:
+            with self.trying(f"{size} entries were there once", at if size <= count else count):
                 must(size <= count and base64.b64decode(root) == merkle(self.leaves[:size]), f"here are {count}")
         end = min([found[0][1] if found else count if self.root or count < 2 else 1] + [at + 1 for at in self.closes])
         with self.trying("the end of the log", end):

@@ -2,6 +2,8 @@
 //!
 //! Depends on [`super::verify`], which reads the log and hands the entries over: what is found is verified on the way.
 
+use std::borrow::Cow;
+
 use super::verify::{Entry, Gather, Item, Place};
 
 /// What an entry must be like. What is `None` may be anything.
@@ -47,30 +49,30 @@ impl Filter {
             || entry.items.iter().any(|item| self.matches_item(entry, item))
     }
 
-    /// Whether an item of a batch is; what it does not say itself, its entry says.
+    /// Whether an item of a batch is; what it does not say itself, its entry says. Of a rewrap, what was moved counts, and
+    /// where it moved to.
     fn matches_item(&self, entry: &Entry<'_>, item: &Item<'_>) -> bool {
-        fn either<'b>(
-            item: Option<&'b std::borrow::Cow<'_, str>>,
-            entry: Option<&'b std::borrow::Cow<'_, str>>,
-        ) -> Option<&'b str> {
-            item.or(entry).map(|text| &**text)
-        }
-        is(self.outcome.as_deref(), either(item.outcome.as_ref(), Some(&entry.outcome)))
-            && is(self.code.as_deref(), either(item.code.as_ref(), entry.code.as_ref()))
-            && is(self.key.as_deref(), either(item.key.as_ref(), entry.key.as_ref()))
-            && is_hash(
-                self.subject.as_deref(),
-                either(item.subject.as_ref(), entry.subject.as_ref()),
-            )
-            && is_hash(
-                self.context.as_deref(),
-                either(item.context.as_ref(), entry.context.as_ref()),
-            )
-            && is(
-                self.ciphertext.as_deref(),
-                either(item.ciphertext.as_ref(), entry.ciphertext.as_ref()),
-            )
+        let outcome = item.outcome.as_deref().unwrap_or(&entry.outcome);
+        let subjects =
+            [either(&item.subject, &entry.subject), either(&item.new_subject, &entry.new_subject)];
+        let contexts =
+            [either(&item.context, &entry.context), either(&item.new_context, &entry.new_context)];
+        let moved = item.from.as_ref().or(entry.from.as_ref());
+        let moved = moved.and_then(|moved| moved.ciphertext.as_deref());
+        let ciphertexts = [either(&item.ciphertext, &entry.ciphertext), moved];
+        is(self.outcome.as_deref(), Some(outcome))
+            && is(self.code.as_deref(), either(&item.code, &entry.code))
+            && is(self.key.as_deref(), either(&item.key, &entry.key))
+            && subjects.iter().any(|there| is_hash(self.subject.as_deref(), *there))
+            && contexts.iter().any(|there| is_hash(self.context.as_deref(), *there))
+            && ciphertexts.iter().any(|there| is(self.ciphertext.as_deref(), *there))
     }
+}
+
+/// What an item says, or else its entry.
+#[allow(clippy::ref_option, reason = "as the fields are")]
+fn either<'b>(item: &'b Option<Cow<'_, str>>, entry: &'b Option<Cow<'_, str>>) -> Option<&'b str> {
+    item.as_deref().or(entry.as_deref())
 }
 
 fn is(wanted: Option<&str>, there: Option<&str>) -> bool {
@@ -172,6 +174,17 @@ mod tests {
         assert!(!finds(one_item), "two items are not one");
         assert!(!finds(Filter { subject: some("1:bbb"), ..Filter::default() }));
         assert!(!finds(Filter { caller: some("intake"), ..Filter::default() }));
+    }
+
+    #[test]
+    fn a_rewrap_is_found_by_what_it_moved_and_by_where_it_moved_it() {
+        let rewrap = r#"{"time":"2026-11-25T08:00:00.000Z","operation":"rewrap","outcome":"ok","subject":"1:aaa","new_subject":"1:bbb","ciphertext":"new","from":{"version":1,"ciphertext":"old"}}"#;
+        let entry = Entry::parse(rewrap.as_bytes()).unwrap();
+        let of_subject = |hash| Filter { subject: some(hash), ..Filter::default() }.matches(&entry);
+        let of_ciphertext =
+            |hash| Filter { ciphertext: some(hash), ..Filter::default() }.matches(&entry);
+        assert!(of_subject("aaa") && of_subject("1:bbb") && !of_subject("ccc"));
+        assert!(of_ciphertext("old") && of_ciphertext("new") && !of_ciphertext("other"));
     }
 
     #[test]

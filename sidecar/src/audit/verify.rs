@@ -28,7 +28,7 @@ use heads::{Head, read_heads};
 use judge::{Case, Judged};
 use walk::{Walk, Walked};
 
-pub use entry::{Entry, EntryProblem, Item, rfc3339};
+pub use entry::{Entry, EntryProblem, Item, Moved, rfc3339};
 pub use gather::{Gather, Place};
 pub use key::{KeyError, VerifyingKey};
 pub(crate) use look::read_tile;

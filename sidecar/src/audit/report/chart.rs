@@ -10,6 +10,8 @@ const LEFT: u64 = 52;
 /// Room below for the names of the bars.
 const BELOW: u64 = 22;
 const TOP: u64 = 10;
+/// Widest bar, in tenths.
+const BAR_MAX: u64 = 600;
 
 /// A bar: its name, its height, and the part of it that is drawn darker.
 #[derive(Clone, Debug)]
@@ -100,7 +102,8 @@ pub(super) fn bars(label: &str, bars: &[Bar]) -> String {
     let every = 460_u64.div_ceil(slot.max(1)).max(1);
     for (at, bar) in (0_u64..).zip(bars) {
         let left = LEFT.saturating_mul(10).saturating_add(slot.saturating_mul(at));
-        let gap = (slot / 8).min(60);
+        // A few bars are no walls.
+        let gap = (slot / 8).min(60).max(slot.saturating_sub(BAR_MAX) / 2);
         let (x, width) =
             (tenth(left.saturating_add(gap)), tenth(slot.saturating_sub(2 * gap).max(4)));
         let _ = write!(svg, "<g><title>{}</title>", escape(&bar.says));

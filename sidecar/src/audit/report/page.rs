@@ -105,9 +105,6 @@ fn day(day: u64) -> String {
 
 fn figures(tally: &Tally) -> String {
     let Row { all, denied, failed, .. } = tally.requests;
-    let begun = |event: &&Event| event.operation == "begin_emergency" && event.outcome == "ok";
-    let emergencies = tally.emergencies.list.iter().filter(begun);
-    let emergencies = (emergencies.count() as u64).saturating_add(tally.emergencies.more);
     let callers = tally.callers.known.len();
     let callers =
         if tally.callers.has_others { format!("over {NAMES_MAX}") } else { callers.to_string() };
@@ -116,11 +113,8 @@ fn figures(tally: &Tally) -> String {
         ("denied", grouped(denied)),
         ("failed", grouped(failed)),
         ("callers", callers),
-        ("emergencies", grouped(emergencies)),
-        (
-            "changes of keys",
-            grouped((tally.key_changes.list.len() as u64).saturating_add(tally.key_changes.more)),
-        ),
+        ("emergencies", grouped(tally.emergencies_begun)),
+        ("changes of keys", grouped(tally.keys_changed)),
     ];
     let cells =
         figures.map(|(name, value)| format!("<div><b>{value}</b><span>{name}</span></div>\n"));

@@ -88,7 +88,9 @@ pub(super) struct Tally {
     /// Entries that callers made while they had broken the glass.
     pub(super) in_emergency: Counts<String, Row>,
     pub(super) emergencies: Events,
+    pub(super) emergencies_begun: u64,
     pub(super) key_changes: Events,
+    pub(super) keys_changed: u64,
     pub(super) life: Events,
     pub(super) policies: Events,
     pub(super) losses: Events,
@@ -96,13 +98,16 @@ pub(super) struct Tally {
 
 impl Tally {
     fn count(&mut self, place: Place, entry: &Entry<'_>) {
+        let done = u64::from(entry.outcome == "ok");
         match &*entry.operation {
             "start" | "close" => self.life.add(event(place, entry)),
             "begin_emergency" | "end_emergency" | "emergency_end" => {
                 self.emergencies.add(event(place, entry));
+                self.emergencies_begun.add(done * u64::from(entry.operation == "begin_emergency"));
             }
             "create_key" | "rotate" | "set_state" | "destroy" | "cancel_destroy" | "approve" => {
                 self.key_changes.add(event(place, entry));
+                self.keys_changed.add(done);
             }
             "policies" | "tokens" => self.policies.add(event(place, entry)),
             "gap" | "sink_lost" | "prune" => self.losses.add(event(place, entry)),
@@ -171,7 +176,9 @@ impl Tally {
         self.refused.append(other.refused);
         self.in_emergency.append(other.in_emergency);
         self.emergencies.append(other.emergencies);
+        self.emergencies_begun.add(other.emergencies_begun);
         self.key_changes.append(other.key_changes);
+        self.keys_changed.add(other.keys_changed);
         self.life.append(other.life);
         self.policies.append(other.policies);
         self.losses.append(other.losses);

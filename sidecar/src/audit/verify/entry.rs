@@ -33,6 +33,15 @@ pub enum EntryProblem {
     Time,
 }
 
+/// The ciphertext that a rewrap moved.
+#[derive(Clone, Debug, Default)]
+pub struct Moved<'a> {
+    /// The version that opened it.
+    pub version: Option<u64>,
+    /// The hash of its header.
+    pub ciphertext: Option<Cow<'a, str>>,
+}
+
 /// One of a batch: the fields that differ from the entry's own.
 #[derive(Clone, Debug, Default)]
 pub struct Item<'a> {
@@ -48,6 +57,12 @@ pub struct Item<'a> {
     pub context: Option<Cow<'a, str>>,
     /// The hash of the ciphertext's header.
     pub ciphertext: Option<Cow<'a, str>>,
+    /// Of a rewrap: `V:H` of the subject that it moved to.
+    pub new_subject: Option<Cow<'a, str>>,
+    /// Of a rewrap: `V:H` of the context that it moved to.
+    pub new_context: Option<Cow<'a, str>>,
+    /// Of a rewrap: what was moved.
+    pub from: Option<Moved<'a>>,
 }
 
 /// An entry.
@@ -77,6 +92,12 @@ pub struct Entry<'a> {
     pub context: Option<Cow<'a, str>>,
     /// The hash of the ciphertext's header.
     pub ciphertext: Option<Cow<'a, str>>,
+    /// Of a rewrap: `V:H` of the subject that it moved to.
+    pub new_subject: Option<Cow<'a, str>>,
+    /// Of a rewrap: `V:H` of the context that it moved to.
+    pub new_context: Option<Cow<'a, str>>,
+    /// Of a rewrap: what was moved.
+    pub from: Option<Moved<'a>>,
     /// The caller had broken the glass.
     pub emergency: bool,
     /// It took a second person.

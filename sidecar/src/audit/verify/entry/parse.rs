@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use super::{Entry, Item};
+use super::{Entry, Item, Moved};
 
 /// A text, borrowed where no escape stands in it.
 struct Text<'a>(Cow<'a, str>);
@@ -111,6 +111,9 @@ impl<'de> Visitor<'de> for OfEntry {
                 "subject" => text(map, &mut entry.subject)?,
                 "context" => text(map, &mut entry.context)?,
                 "ciphertext" => text(map, &mut entry.ciphertext)?,
+                "new_subject" => text(map, &mut entry.new_subject)?,
+                "new_context" => text(map, &mut entry.new_context)?,
+                "from" => once(map, &mut entry.from)?,
                 "version" => once(map, &mut entry.version)?,
                 "bytes" => once(map, &mut entry.bytes)?,
                 "counts" => once(map, &mut entry.counts)?,
@@ -165,9 +168,40 @@ impl<'de> Visitor<'de> for OfItem {
                 "subject" => text(&mut map, &mut item.subject)?,
                 "context" => text(&mut map, &mut item.context)?,
                 "ciphertext" => text(&mut map, &mut item.ciphertext)?,
+                "new_subject" => text(&mut map, &mut item.new_subject)?,
+                "new_context" => text(&mut map, &mut item.new_context)?,
+                "from" => once(&mut map, &mut item.from)?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         Ok(item)
+    }
+}
+
+impl<'de> Deserialize<'de> for Moved<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OfMoved)
+    }
+}
+
+struct OfMoved;
+
+impl<'de> Visitor<'de> for OfMoved {
+    type Value = Moved<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("what a rewrap moved")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+        let mut moved = Moved::default();
+        while let Some(Text(name)) = map.next_key()? {
+            match &*name {
+                "version" => once(&mut map, &mut moved.version)?,
+                "ciphertext" => text(&mut map, &mut moved.ciphertext)?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(moved)
     }
 }

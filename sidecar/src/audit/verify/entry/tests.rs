@@ -1,6 +1,6 @@
 use super::*;
 
-const WHOLE: &str = r#"{"time":"2026-11-25T08:00:00.123Z","operation":"decrypt","outcome":"ok","code":"c","request":"r","caller":"billing","proof":"token","transport":"unix","mfa":true,"key":"cards","version":3,"bytes":12,"subject":"1:abc","context":"1:def","ciphertext":"ghi","policies":["a","b"],"policy_set":"0011223344556677","emergency":true,"approved":false,"items":[{"outcome":"failed","subject":"1:xyz"}],"counts":{"ok":1},"part":[1,3],"detail":{"reason":"é\n\u001b"}}"#;
+const WHOLE: &str = r#"{"time":"2026-11-25T08:00:00.123Z","operation":"decrypt","outcome":"ok","code":"c","request":"r","caller":"billing","proof":"token","transport":"unix","mfa":true,"key":"cards","version":3,"bytes":12,"subject":"1:abc","context":"1:def","ciphertext":"ghi","from":{"version":2,"ciphertext":"old"},"new_subject":"1:new","new_context":"1:newer","policies":["a","b"],"policy_set":"0011223344556677","emergency":true,"approved":false,"items":[{"outcome":"failed","subject":"1:xyz"}],"counts":{"ok":1},"part":[1,3],"detail":{"reason":"é\n\u001b"}}"#;
 
 #[test]
 fn every_field_of_the_format_is_read() {
@@ -12,6 +12,9 @@ fn every_field_of_the_format_is_read() {
     assert_eq!(texts, ["c", "r", "billing", "cards", "1:abc"]);
     assert!(entry.emergency && !entry.approved && entry.part == Some([1, 3]));
     assert_eq!((entry.version, entry.bytes), (Some(3), Some(12)));
+    let moved = entry.from.as_ref().unwrap();
+    assert_eq!((moved.version, moved.ciphertext.as_deref()), (Some(2), Some("old")));
+    assert_eq!(entry.new_subject.as_deref(), Some("1:new"));
     assert_eq!(entry.items[0].subject.as_deref(), Some("1:xyz"));
     assert_eq!(entry.detail_text("reason"), Some("é\n\u{1b}"));
     assert_eq!(entry.unknown, None);
