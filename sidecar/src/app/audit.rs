@@ -176,8 +176,8 @@ async fn prune(api: &Api, audit: &Audit) {
         }
     };
     for old in due {
-        if let Err(error) = audit.record("prune", Outcome::Ok, described(&old)).await {
-            tracing::error!(error = error_chain(&error), "an old audit log stays");
+        if let Err(error) = record_pruning(audit, &old).await {
+            tracing::error!(error = error_chain(&*error), "an old audit log stays");
             return;
         }
         let origin = old.origin.clone();
@@ -192,8 +192,19 @@ async fn prune(api: &Api, audit: &Audit) {
     }
 }
 
+/// Has an entry and a checkpoint say that `old` is to be deleted: a deletion that nothing signed has announced is none of
+/// ours.
+async fn record_pruning(
+    audit: &Audit,
+    old: &OldLog,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let entry = audit.own_entry("prune", Outcome::Ok, &described(old));
+    audit.log().append(entry).await?;
+    Ok(audit.log().checkpoint().await?)
+}
+
 fn described(old: &OldLog) -> Value {
-    json!({ "number": old.number, "log": old.origin, "entries": old.size, "root": STANDARD.encode(old.root) })
+    json!({ "number": old.number, "origin": old.origin, "size": old.size, "root": STANDARD.encode(old.root) })
 }
 
 /// Hashes with the newest version of the key from now on. While the key cannot be had, the one in memory goes on.

@@ -105,6 +105,11 @@ fn check(folder: &Path) -> Result<(), LogError> {
     Ok(())
 }
 
+/// A lock that somebody else has is tried this often, so long after each other.
+const LOCK_TRIES: u32 = 10;
+const LOCK_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// The lock of the folder. Waits for a second at most.
 fn lock(folder: &Path) -> Result<File, LogError> {
     let path = folder.join(LOCK);
     let failed = |source| LogError::Disk(DiskError::new("locked", &path, source));
@@ -112,9 +117,13 @@ fn lock(folder: &Path) -> Result<File, LogError> {
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
     let file = options.open(&path).map_err(failed)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(LogError::InUse { folder: folder.to_owned() }),
-        Err(error) => Err(failed(io::Error::from(error))),
+    // Who verifies the folder has it for a moment, to see whether anybody writes.
+    for _ in 0..LOCK_TRIES {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_AGAIN),
+            Err(error) => return Err(failed(io::Error::from(error))),
+        }
     }
+    Err(LogError::InUse { folder: folder.to_owned() })
 }

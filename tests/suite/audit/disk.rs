@@ -66,3 +66,50 @@ async fn two_sidecars_do_not_write_to_one_folder() {
     assert!(last.contains("audit") && last.contains(folder.to_str().unwrap()), "{said}");
     first.client().encrypt("demo", b"the first goes on", &json!({})).await;
 }
+
+/// What `keypod audit verify` says of the sidecar's folder, which is trusted by the keys that came with it.
+fn verdict(sidecar: &Sidecar) -> String {
+    let verified = std::process::Command::new(keypod_tests::keypod())
+        .args(["audit", "verify", "--json"])
+        .arg(sidecar.audit_folder())
+        .output()
+        .unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&verified.stdout).unwrap();
+    said["verdict"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_log_past_its_retention_is_deleted_with_a_record_and_the_chain_still_verifies() {
+    let builder = SidecarBuilder::new().audit("retention = \"1s\"").key("demo");
+    let mut sidecar = builder.start().await;
+    sidecar.client().encrypt("demo", b"long ago", &json!({})).await;
+    assert!(sidecar.stop().await.success());
+    assert_eq!(verdict(&sidecar), "clean");
+    sidecar.restart().await;
+    let pruned = sidecar.until_audited("it is pruned", |said| said["operation"] == "prune").await;
+    assert_eq!(pruned["detail"]["number"], 1, "{pruned}");
+    until("it is deleted", async || sidecar.audit_entries_of(1).is_empty()).await;
+    assert_eq!(verdict(&sidecar), "open");
+    assert!(sidecar.stop().await.success());
+    assert_eq!(verdict(&sidecar), "clean");
+}
+
+#[tokio::test]
+async fn a_log_that_is_full_is_followed_by_another_with_a_key_of_its_own() {
+    let builder = SidecarBuilder::new().audit("rotate_bytes = 1048576").key("demo");
+    let mut sidecar = builder.start().await;
+    let client = sidecar.client();
+    let item = json!({ "plaintext": "eA==", "context": { "subject": "s" } });
+    let batch = json!({ "key": "demo", "items": vec![item; 1000] });
+    while sidecar.audit_entries_of(2).is_empty() {
+        assert_eq!(client.post_json("/v1/encrypt/batch", &batch).await.status, 200);
+    }
+    let last = sidecar.audit_entries_of(1).pop().unwrap().said;
+    let ended = (&last["operation"], &last["detail"]["reason"]);
+    assert_eq!(ended, (&json!("close"), &json!("rotation")));
+    let first = sidecar.audit_entries_of(2).remove(0).said;
+    let begun = (&first["operation"], &first["detail"]["reason"]);
+    assert_eq!(begun, (&json!("start"), &json!("rotation")));
+    assert!(sidecar.stop().await.success());
+    assert_eq!(verdict(&sidecar), "clean");
+}
