@@ -58,7 +58,7 @@ pub use start::{Damage, Ended, LogStart, Previous};
 pub use subscription::{Event, Subscription};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
@@ -93,6 +93,8 @@ struct Shared {
     refusals: Refusals,
     /// Entries that were not recorded, and are not yet said to be missing.
     gap: AtomicU64,
+    /// Entries wait, and none is committed: a disk that hangs says nothing.
+    hangs: AtomicBool,
 }
 
 impl Audit {
@@ -106,13 +108,26 @@ impl Audit {
     ) -> Self {
         let hash_key = ArcSwap::new(hash_key);
         let (refusals, gap) = (Refusals::default(), AtomicU64::new(0));
-        Self(Arc::new(Shared { log, hash_key, on_failure, clock, refusals, gap }))
+        let hangs = AtomicBool::new(false);
+        Self(Arc::new(Shared { log, hash_key, on_failure, clock, refusals, gap, hangs }))
     }
 
     /// The log, for its health and its upkeep.
     #[must_use]
     pub fn log(&self) -> &Log {
         &self.0.log
+    }
+
+    /// Notes whether entries wait that the disk does not take.
+    pub fn set_hangs(&self, hangs: bool) {
+        self.0.hangs.store(hangs, Ordering::Relaxed);
+    }
+
+    /// Whether operations fail for want of a record.
+    #[must_use]
+    pub fn fails_operations(&self) -> bool {
+        let cannot = self.0.log.status().refuses || self.0.hangs.load(Ordering::Relaxed);
+        cannot && self.0.on_failure == OnFailure::Refuse
     }
 
     /// Has this key make the hashes from now on.

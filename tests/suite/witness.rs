@@ -97,8 +97,13 @@ struct Witness {
 
 impl Witness {
     async fn start(folder: &Path) -> Self {
+        Self::start_on(folder, "127.0.0.1:0").await
+    }
+
+    async fn start_on(folder: &Path, listen: &str) -> Self {
         let log = folder.join("log");
-        let child = command(folder).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+        let child =
+            command(folder, listen).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
         let mut address = None;
         until("the witness is ready", async || {
             let text = std::fs::read_to_string(&log).unwrap();
@@ -119,9 +124,9 @@ impl Drop for Witness {
     }
 }
 
-fn command(folder: &Path) -> Command {
+fn command(folder: &Path, listen: &str) -> Command {
     let mut command = Command::new(keypod());
-    command.args(["witness", "--listen", "127.0.0.1:0", "--key-file", "witness.key"]);
+    command.args(["witness", "--listen", listen, "--key-file", "witness.key"]);
     command.args(["--state", "state", "--authority", "authorities"]).current_dir(folder);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command
@@ -194,7 +199,7 @@ async fn a_witness_remembers_over_kill_9_and_a_rolled_back_log_is_refused() {
 async fn a_second_witness_on_the_same_folder_does_not_start_and_the_first_stops_in_order() {
     let (folder, _, _) = prepared().await;
     let mut witness = Witness::start(folder.path()).await;
-    let second = command(folder.path()).stderr(Stdio::piped()).output().unwrap();
+    let second = command(folder.path(), "127.0.0.1:0").stderr(Stdio::piped()).output().unwrap();
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert_eq!(second.status.code(), Some(78), "{said}");
     assert!(said.contains("another witness has"), "{said}");
@@ -215,7 +220,8 @@ async fn what_cannot_be_a_witness_is_said() {
         let path = folder.path().join(file);
         let before = std::fs::read(&path).unwrap();
         std::fs::write(&path, text).unwrap();
-        let refused = command(folder.path()).stderr(Stdio::piped()).output().unwrap();
+        let refused =
+            command(folder.path(), "127.0.0.1:0").stderr(Stdio::piped()).output().unwrap();
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success() && said.contains(words), "{said}");
         std::fs::write(&path, before).unwrap();
@@ -269,4 +275,33 @@ async fn a_sidecar_whose_disk_was_set_back_does_not_start_on_it() {
     assert!(!status.success(), "{said}");
     let last = said.lines().last().unwrap_or_default();
     assert!(last.contains("witness.example/w1") && last.contains("rolled back"), "{said}");
+}
+
+#[tokio::test]
+async fn starts_that_a_witness_has_missed_are_told_it_in_their_order() {
+    let (folder, key, _) = prepared().await;
+    let socket = folder.path().join("witness.sock");
+    let start =
+        async || Witness::start_on(folder.path(), &format!("unix:{}", socket.display())).await;
+    let witness = start().await;
+    let builder = SidecarBuilder::new().key("demo").audit("witness_every = \"50ms\"");
+    std::fs::copy(folder.path().join("root.key"), builder.folder().join("root.key")).unwrap();
+    let at = format!(
+        "[[audit.witnesses]]\nurl = \"http://localhost/\"\nsocket = \"{}\"\nkey = \"{key}\"",
+        socket.display()
+    );
+    let mut sidecar = builder.config(&at).start().await;
+    let witnessed = "keypod_audit_witnessed_entries";
+    until("it is witnessed", async || sidecar.metric(witnessed).await >= 3.0).await;
+    drop(witness);
+    for _ in 0..3 {
+        assert!(sidecar.stop().await.success());
+        sidecar.restart().await;
+        sidecar.client().encrypt("demo", b"while the witness is away", &json!({})).await;
+    }
+    let _ = std::fs::remove_file(&socket);
+    let _witness = start().await;
+    until("it is witnessed again", async || sidecar.metric(witnessed).await >= 2.0).await;
+    assert!(sidecar.stop().await.success());
+    sidecar.restart().await;
 }

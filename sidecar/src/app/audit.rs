@@ -115,13 +115,31 @@ pub(super) async fn close(audit: &Audit, witnesses: &Witnesses, sinks: Sinks) {
 /// Records what was counted since the last time, and what ended by itself.
 pub(super) async fn record(api: Arc<Api>) {
     let mut timer = timer(RECORD_COUNTS_EVERY);
+    let mut waited_at = None;
     loop {
         timer.tick().await;
+        waited_at = watch(api.service().audit(), waited_at).await;
         record_ended(&api).await;
         if let Err(error) = api.service().audit().record_counts().await {
             tracing::error!(error = error_chain(&error), "counts wait for the audit log");
         }
     }
+}
+
+/// Notes whether entries wait for a disk that hangs, and tries one that has refused: without requests, as a pod has none that
+/// is not ready, nothing else would find out that it is back. `waited_at` and what is given back is the size at which
+/// entries waited.
+async fn watch(audit: &Audit, waited_at: Option<u64>) -> Option<u64> {
+    let status = audit.log().status();
+    let waits_at = (status.queued > 0).then_some(status.size);
+    audit.set_hangs(waits_at.is_some() && waits_at == waited_at);
+    if let Some(reason) = status.failing.filter(|_| status.refuses) {
+        let detail = json!({ "after": &*reason });
+        let entry = audit.own_entry("recovered", Outcome::Ok, &detail);
+        // Refused again: it says so itself.
+        let _ = audit.log().append(entry).await;
+    }
+    waits_at
 }
 
 /// Records the emergencies that nobody's request has ended.

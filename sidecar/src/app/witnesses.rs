@@ -108,6 +108,39 @@ impl Witnesses {
         }
     }
 
+    /// Tells the witness of the log of this number; of those before it first, as far as it has missed them.
+    async fn tell(&self, client: &WitnessClient, number: u64) -> Result<(), AskError> {
+        let (origin, size) = match self.add(client, number).await {
+            Err(AskError::RolledBack { origin, size }) => (origin, size),
+            other => return other,
+        };
+        let Some(known) = self.number_of(&origin).filter(|known| *known + 1 < number) else {
+            return Err(AskError::RolledBack { origin, size });
+        };
+        for missed in known + 1..=number {
+            self.add(client, missed).await?;
+        }
+        Ok(())
+    }
+
+    async fn add(&self, client: &WitnessClient, number: u64) -> Result<(), AskError> {
+        let log = OnDisk { folder: self.folder.clone(), number };
+        let previous = OnDisk { folder: self.folder.clone(), number: number.saturating_sub(1) };
+        let certificate = log.read(|log| Ok(log.certificate().to_vec())).await?;
+        client.add_log(&certificate, &previous).await
+    }
+
+    /// The number of the log on this disk that has this origin.
+    fn number_of(&self, origin: &str) -> Option<u64> {
+        let (_, id) = origin.rsplit_once('/')?;
+        let names = std::fs::read_dir(&self.folder).ok()?.flatten();
+        names.into_iter().find_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let (number, of_log) = name.split_once('-')?;
+            (of_log == id).then(|| number.parse().ok()).flatten()
+        })
+    }
+
     async fn cosign(
         &self,
         client: &WitnessClient,
@@ -117,10 +150,7 @@ impl Witnesses {
         let newest = OnDisk { folder: self.folder.clone(), number: status.number };
         let cosigned = match client.cosign(&newest).await {
             Err(AskError::UnknownLog) => {
-                let previous =
-                    OnDisk { folder: self.folder.clone(), number: status.number.saturating_sub(1) };
-                let certificate = newest.read(|log| Ok(log.certificate().to_vec())).await?;
-                client.add_log(&certificate, &previous).await?;
+                self.tell(client, status.number).await?;
                 client.cosign(&newest).await?
             }
             other => other?,

@@ -95,17 +95,9 @@ impl Facts {
                 }
             )*};
         }
-        hoist!(
-            key,
-            version,
-            subject,
-            context,
-            new_subject,
-            new_context,
-            policies,
-            emergency,
-            approved
-        );
+        // Whoever looks for emergencies looks at the whole.
+        common.emergency = items.iter().any(|item| item.emergency);
+        hoist!(key, version, subject, context, new_subject, new_context, policies, approved);
         common
     }
 

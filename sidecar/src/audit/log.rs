@@ -55,6 +55,8 @@ pub struct LogStatus {
     pub checkpoint_size: u64,
     /// Why entries are refused, or else why no checkpoint can be written.
     pub failing: Option<Arc<str>>,
+    /// Whether it is entries that are refused.
+    pub refuses: bool,
     /// Entries that nobody waited for and that are not in the log, since the start.
     pub lost: u64,
     /// Entries that wait.
@@ -233,6 +235,7 @@ impl Log {
             size: progress.size,
             bytes: progress.bytes,
             checkpoint_size: progress.checkpoint_size,
+            refuses: progress.refused.is_some(),
             failing: progress.refused.or(progress.unsigned),
             lost: self.shared.lost.load(Ordering::Relaxed),
             queued: self.shared.queue.len(),

@@ -60,11 +60,12 @@ pub(super) fn due(
         if name.number >= current || !has_entries(&top.join(name.folder())) {
             continue;
         }
-        let ended = chain::statement(top, next).map(|statement| statement.time);
+        let Some(statement) = chain::statement(top, name) else { continue };
+        // The later of the two: a machine that begins with a clock that is far behind dates a log's end before its beginning.
+        let ended = chain::statement(top, next).map(|next| next.time.max(statement.time));
         if ended.is_none_or(|ended| ended.after(retention) >= now) {
             continue;
         }
-        let Some(statement) = chain::statement(top, name) else { continue };
         let note = disk::read(&top.join(name.folder()).join(CHECKPOINT), NOTE_BYTES_MAX);
         let note = note.map_err(LogError::Disk)?.unwrap_or_default();
         // Without a checkpoint that holds, what goes could not be said: it stays, and the verifier says why.
@@ -130,7 +131,8 @@ fn compress_bundle(
     gzip: &Path,
 ) -> Result<(u64, u64), DiskError> {
     let failed = |source| DiskError::new("compressed", path, source);
-    let plain = disk::read(path, BUNDLE_BYTES_MAX)?.unwrap_or_default();
+    // Gone meanwhile: somebody else has compressed it.
+    let Some(plain) = disk::read(path, BUNDLE_BYTES_MAX)? else { return Ok((0, 0)) };
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     let compressed = encoder.write_all(&plain).and_then(|()| encoder.finish());
     disk.put(top, gzip, &compressed.map_err(failed)?)?;

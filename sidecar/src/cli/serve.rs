@@ -15,6 +15,9 @@ use crate::config::Config;
 use crate::http::Served;
 use crate::process::{self, Hardening};
 
+/// How long work on a thread of its own may go on once everything is closed.
+const SHUTDOWN_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let (config, hardening) = load_hardened(&args.config)?;
     if args.check {
@@ -38,7 +41,10 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
             "ready"
         );
         anyhow::Ok(until_cut(sidecar, stop).await)
-    })?;
+    });
+    // What reads or compresses old logs meanwhile, perhaps on a disk that hangs, must not keep the process.
+    runtime.shutdown_timeout(SHUTDOWN_MAX);
+    let served = served?;
     finish(served)
 }
 

@@ -122,10 +122,9 @@ impl Health {
         let store = if problem.is_none() { "ok" } else { "cannot be used" };
         let _ = writeln!(report, "store: {store}");
         let audit = api.service().audit().log().status();
-        if audit.failing.is_some() {
-            ready = false;
-        }
-        let written = if audit.failing.is_none() { "ok" } else { "cannot be written" };
+        let fails = api.service().audit().fails_operations();
+        ready &= !fails;
+        let written = if fails || audit.failing.is_some() { "cannot be written" } else { "ok" };
         let _ = writeln!(report, "audit log: {written}; {} entries", audit.size);
         for name in &self.preload {
             let newest = status.cached.iter().rfind(|cached| cached.name == *name);

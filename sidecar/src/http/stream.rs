@@ -257,6 +257,7 @@ async fn body_of(
         attempt.succeed().await.map_err(Error::from)?;
         return Ok(Body::from(first));
     }
+    attempt.about_bytes(segments.held().taken);
     let timeout = segments.held().answer_timeout;
     let more = Some(Unread::new(Answering { segments, attempt: attempt.hand_over() }, timeout));
     let rest = stream::try_unfold(more, |unread| async move {
@@ -292,8 +293,9 @@ struct Answering<S> {
 impl<S: Segments> Answering<S> {
     /// The next segment. The last one is given when the audit log has it.
     async fn next(&mut self) -> Result<(Bytes, LastSegment), Failure> {
-        let (bytes, last) = self.segments.next().await?;
+        let next = self.segments.next().await;
         self.attempt.about_bytes(self.segments.held().taken);
+        let (bytes, last) = next?;
         if last == LastSegment::Yes {
             self.attempt.succeed().await.map_err(Error::from)?;
         }
