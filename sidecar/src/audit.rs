@@ -46,6 +46,7 @@ pub mod verify;
 mod writer;
 
 pub use attempt::Attempt;
+pub use chain::origin_in;
 pub use entry::Outcome;
 pub use error::{DiskError, LogError};
 pub use hash::{AuditHash, AuditHashKey, HASH_BYTES, ciphertext_hash};

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::witnesses::Witnesses;
 use super::{StartError, timer};
-use crate::audit::{Audit, Ended, Log, LogStart, OldLog, Outcome, own_entry};
+use crate::audit::{Audit, Ended, Log, LogStart, OldLog, Outcome, origin_in, own_entry};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::error_chain::error_chain;
@@ -43,7 +43,16 @@ pub(super) async fn open(
         let (clock, configuration) = (Arc::clone(&clock), fingerprint(config));
         move |start: &LogStart| start_entry(&*clock, "boot", start, Some(&configuration))
     };
-    let settings = config.audit.log.clone();
+    let mut settings = config.audit.log.clone();
+    // A chain keeps its name: a pod is recreated under another one, and its logs are still its logs.
+    match origin_in(&settings.folder) {
+        Some(before) if !config.audit.says_origin => settings.origin = before,
+        Some(before) if before != settings.origin => {
+            let (before, said) = (before.to_string(), settings.origin.to_string());
+            return Err(StartError::AuditOrigin { before, said });
+        }
+        _ => {}
+    }
     let log = Log::open(settings, authorities, Arc::clone(&clock) as _, first).await?;
     let status = log.status();
     tracing::info!(log = %status.origin, number = status.number, "audit log");

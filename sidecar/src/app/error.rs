@@ -30,6 +30,16 @@ pub enum StartError {
     /// The audit log.
     #[error("the audit log cannot be opened")]
     Audit(#[from] LogError),
+    /// The folder has the logs of another.
+    #[error(
+        "audit.origin is {said}, and the logs in audit.folder are those of {before}: name another folder, or set audit.origin to {before}"
+    )]
+    AuditOrigin {
+        /// Whose logs are there.
+        before: String,
+        /// Whose there are to be.
+        said: String,
+    },
     /// A witness of the audit log cannot be asked.
     #[error("a witness of [[audit.witnesses]] cannot be asked")]
     WitnessSettings(#[from] ClientError),

@@ -11,6 +11,7 @@ use super::certificate::Statement;
 use super::disk::{self, Disk};
 use super::error::{DiskError, LogError};
 use super::layout::{AUTHORITIES, CERTIFICATE, LOCK, LogName};
+use super::settings::Origin;
 
 /// A certificate or a checkpoint is shorter.
 pub(super) const NOTE_BYTES_MAX: u64 = 1 << 20;
@@ -73,6 +74,14 @@ pub(super) fn logs(top: &Path) -> Result<Vec<LogName>, LogError> {
 pub(super) fn statement(top: &Path, name: &LogName) -> Option<Statement> {
     let note = disk::read(&top.join(name.folder()).join(CERTIFICATE), NOTE_BYTES_MAX).ok()??;
     Statement::read(&note).ok()
+}
+
+/// What the logs in `folder` are called, by the newest certificate; `None` if there is none yet.
+#[must_use]
+pub fn origin_in(folder: &Path) -> Option<Origin> {
+    let newest = logs(folder).ok()?.pop()?;
+    let log = statement(folder, &newest)?.log;
+    log.rsplit_once('/')?.0.parse().ok()
 }
 
 fn names(folder: &Path) -> Result<Vec<String>, LogError> {

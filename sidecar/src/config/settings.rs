@@ -55,6 +55,8 @@ pub struct Config {
 pub struct AuditSettings {
     /// Where the log is, and how it is written.
     pub log: audit::LogSettings,
+    /// Whether the origin was said, and is not that of this machine.
+    pub says_origin: bool,
     /// What becomes of an operation that cannot be recorded.
     pub on_failure: audit::OnFailure,
     /// Who cosigns the logs.

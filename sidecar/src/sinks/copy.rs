@@ -39,8 +39,18 @@ pub(super) struct Head<'a> {
     #[serde(borrow)]
     pub(super) key: Cow<'a, str>,
     emergency: bool,
+    /// Of a batch: what its items came to.
+    counts: Counts,
     #[serde(skip)]
     tampered: bool,
+}
+
+/// The outcomes of items that somebody may want to look at.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Counts {
+    denied: u64,
+    failed: u64,
 }
 
 /// The first entry of a log, as far as it says how the log before ended.
@@ -76,7 +86,11 @@ impl<'a> Head<'a> {
         let begun = self.operation == "begin_emergency" && self.outcome == "ok";
         if begun || self.tampered || self.operation == "gap" {
             Weight::Alarming
-        } else if self.emergency || matches!(&*self.outcome, "denied" | "failed") {
+        } else if self.emergency
+            || self.counts.denied > 0
+            || self.counts.failed > 0
+            || matches!(&*self.outcome, "denied" | "failed")
+        {
             Weight::Notable
         } else {
             Weight::Usual

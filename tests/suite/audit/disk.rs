@@ -114,3 +114,16 @@ async fn a_log_that_is_full_is_followed_by_another_with_a_key_of_its_own() {
     assert!(sidecar.stop().await.success());
     assert_eq!(verdict(&sidecar), "clean");
 }
+
+#[tokio::test]
+async fn the_logs_of_a_folder_keep_their_name() {
+    let builder = SidecarBuilder::new().audit("origin = \"clinic/orders\"").key("demo");
+    let mut sidecar = builder.start().await;
+    assert!(sidecar.stop().await.success());
+    let other = [("KEYPOD_AUDIT__ORIGIN", "clinic/billing")];
+    let (status, said) = sidecar.fail_to_start_another(&other);
+    assert!(!status.success() && said.contains("clinic/orders"), "{said}");
+    sidecar.restart().await;
+    assert!(sidecar.stop().await.success());
+    assert_eq!(verdict(&sidecar), "clean");
+}

@@ -102,6 +102,7 @@ impl RawAudit {
         if self.rotate_after < ROTATE_AFTER_MIN {
             return Err(Problem::new("audit.rotate_after", "at least a minute"));
         }
+        let says_origin = self.origin.is_some();
         let origin = self.origin.unwrap_or_else(of_this_machine);
         let origin: Origin =
             origin.parse().map_err(|error| Problem::new("audit.origin", format!("{error}")))?;
@@ -136,6 +137,7 @@ impl RawAudit {
         let witnesses = witnesses.map(|(index, witness)| witness.check(index));
         Ok(AuditSettings {
             log,
+            says_origin,
             on_failure: self.on_failure,
             witnesses: witnesses.collect::<Result<_, _>>()?,
             witness_every: self.witness_every,
