@@ -168,7 +168,7 @@ fn parameters(route: &Route) -> Vec<Value> {
             parameters.push(json!({
                 "name": "key", "in": "query", "required": false,
                 "description": "With octets: the name of the key. Refused with JSON.",
-                "schema": { "type": "string", "pattern": "^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$" },
+                "schema": { "type": "string", "pattern": wire::OWN_KEY_NAME },
             }));
         }
         let names = ["Keypod-Context", "Keypod-New-Context"];
@@ -231,9 +231,14 @@ fn schemas() -> Map<String, Value> {
     add::<StatusView>(&mut all);
     add::<Problem<'_>>(&mut all);
     add::<ItemError>(&mut all);
-    all.into_iter()
-        .map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default()))
-        .collect()
+    let schema = |(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default());
+    let mut schemas: Map<String, Value> = all.into_iter().map(schema).collect();
+    // What a derived schema cannot say: one of the two, and not both.
+    if let Some(Value::Object(question)) = schemas.get_mut("AuditHashRequest") {
+        let either = json!([{ "required": ["subject"] }, { "required": ["context"] }]);
+        question.insert("oneOf".to_owned(), either);
+    }
+    schemas
 }
 
 /// Adds the schema of `T` and of all that it refers to.

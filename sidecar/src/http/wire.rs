@@ -9,7 +9,9 @@ mod fields;
 
 pub(super) use audit::{AuditHashRequest, AuditHashesView};
 pub(super) use emergency::{EmergencyList, EmergencyRequest, EmergencyView};
-pub(super) use fields::{Base64Text, CiphertextText, Items, Object, SecretText, is_own_text};
+pub(super) use fields::{
+    Base64Text, CiphertextText, Items, OWN_KEY_NAME, Object, SecretText, is_own_text,
+};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -26,7 +28,7 @@ use crate::store::{Approval, KeyRecord, Usage, VersionRecord, VersionState};
 pub(super) struct EncryptRequest<'a> {
     /// The name of the key.
     #[serde(deserialize_with = "fields::key_name")]
-    #[schema(schema_with = fields::key_name_schema)]
+    #[schema(schema_with = fields::own_key_name_schema)]
     pub(super) key: KeyName,
     /// The plaintext, in standard base64 with padding.
     #[serde(borrow)]
@@ -102,7 +104,7 @@ pub(super) struct RewrapRequest<'a> {
 pub(super) struct EncryptBatchRequest<'a> {
     /// The name of the key.
     #[serde(deserialize_with = "fields::key_name")]
-    #[schema(schema_with = fields::key_name_schema)]
+    #[schema(schema_with = fields::own_key_name_schema)]
     pub(super) key: KeyName,
     /// What every item is bound to.
     #[serde(default)]
@@ -266,7 +268,7 @@ pub(super) enum DecryptedItem<'a> {
 pub(super) struct CreateKeyRequest {
     /// The name: unique.
     #[serde(deserialize_with = "fields::key_name")]
-    #[schema(schema_with = fields::key_name_schema)]
+    #[schema(schema_with = fields::own_key_name_schema)]
     pub(super) name: KeyName,
     /// Whether subjects can be erased. Not served yet: only `false` is taken.
     #[serde(default)]

@@ -12,8 +12,8 @@ use crate::service::{AuditHashes, AuditQuestion};
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct AuditHashRequest<'a> {
     /// The `subject` of a context. This or `context`.
-    #[serde(borrow, default)]
-    #[schema(value_type = Option<String>, max_length = 1024)]
+    #[serde(borrow, default, deserialize_with = "fields::present_secret")]
+    #[schema(value_type = String, required = false, max_length = 1024)]
     subject: Option<SecretText<'a>>,
     /// A whole context. This or `subject`.
     #[serde(default, deserialize_with = "fields::present_context")]

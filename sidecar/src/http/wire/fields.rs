@@ -181,6 +181,13 @@ pub(super) fn present_context<'de, D: Deserializer<'de>>(
     Context::deserialize(deserializer).map(Some)
 }
 
+/// A secret text that is there: `null` is refused.
+pub(super) fn present_secret<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SecretText<'de>>, D::Error> {
+    SecretText::deserialize(deserializer).map(Some)
+}
+
 /// A text that is there: `null` is refused.
 pub(super) fn present_text<'de, D: Deserializer<'de>>(
     deserializer: D,
@@ -222,6 +229,17 @@ fn text_schema(description: &str) -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(SchemaType::Type(Type::String))
         .description(Some(description.to_owned()))
+}
+
+/// A key's name that is not reserved.
+pub(in crate::http) const OWN_KEY_NAME: &str =
+    r"^(?!keypod\.)[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$";
+
+/// A key that seals, or is made: names that begin with `keypod.` are reserved.
+pub(super) fn own_key_name_schema() -> ObjectSchema {
+    text_schema("The name of a key; those that begin with `keypod.` are reserved.")
+        .pattern(Some(OWN_KEY_NAME))
+        .build()
 }
 
 pub(super) fn key_name_schema() -> ObjectSchema {
