@@ -15,7 +15,7 @@ const AIM_CONNECTIONS: u16 = 16;
 const AIM_READY_MS: f64 = 50.0;
 const AIM_IDLE_MIB: f64 = 20.0;
 const AIM_STREAM_GROWTH_MIB: f64 = 16.0;
-const AIM_BINARY_MIB: f64 = 28.0;
+const AIM_BINARY_MIB: f64 = 30.0;
 
 /// One run of the load test.
 #[derive(Debug)]
