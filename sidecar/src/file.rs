@@ -4,7 +4,7 @@
 //! Depends on nothing. Who may have written a file, and how long it may be, is for its reader to judge.
 
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -37,6 +37,17 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
     let metadata = file.metadata()?;
     Ok((file, metadata))
+}
+
+/// The whole of a regular file of at most `max` bytes.
+pub(crate) fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let (file, metadata) = open(path)?;
+    if !metadata.is_file() || metadata.len() > max {
+        return Err(io::Error::other("it is no file, or too long"));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
+    file.take(max).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -38,5 +38,6 @@ pub mod service;
 pub mod sinks;
 pub mod store;
 pub mod telemetry;
+mod tls;
 mod unreached;
 pub mod witness;

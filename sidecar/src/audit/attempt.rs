@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::entry::{Asker, ENTRY_BYTES_MAX, Entry, Millis, Outcome, add_members, part_member};
-use super::facts::{CiphertextHash, Facts, Moved};
-use super::hash::AuditHash;
+use super::facts::{Facts, Moved};
+use super::hash::{AuditHash, CiphertextHash};
 use super::{AppendError, Audit, Receipt};
 use crate::envelope::Context;
 use crate::names::{KeyName, KeyVersion};

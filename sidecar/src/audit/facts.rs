@@ -2,43 +2,15 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Serialize, Serializer};
-use sha2::{Digest as _, Sha256};
 
-use super::hash::AuditHash;
-use crate::envelope::HEADER_BYTES;
+use super::hash::{AuditHash, CiphertextHash};
 use crate::names::{KeyName, KeyVersion};
 
 /// Policies that an entry names at most: there are more only in a set that nobody could read.
 const POLICIES_MAX: usize = 16;
 /// Bytes of a policy's id that an entry shows.
 const POLICY_BYTES_MAX: usize = 128;
-
-/// Which ciphertext: the first 8 bytes of the SHA-256 of its header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CiphertextHash([u8; 8]);
-
-impl CiphertextHash {
-    /// Of a ciphertext, or of the header that it begins with.
-    #[must_use]
-    pub(super) fn of(ciphertext: &[u8]) -> Self {
-        let header = ciphertext.get(..HEADER_BYTES).unwrap_or(ciphertext);
-        let hash: [u8; 32] = Sha256::digest(header).into();
-        let [a, b, c, d, e, f, g, h, ..] = hash;
-        Self([a, b, c, d, e, f, g, h])
-    }
-}
-
-impl Serialize for CiphertextHash {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = [0; 11];
-        let written = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).unwrap_or_default();
-        let text = text.get(..written).and_then(|text| std::str::from_utf8(text).ok());
-        serializer.serialize_str(text.unwrap_or_default())
-    }
-}
 
 /// The ciphertext that a rewrap moved.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

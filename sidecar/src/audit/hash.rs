@@ -30,6 +30,9 @@ const HASH_TEXT_BYTES: usize = 22;
 /// Bytes of a ciphertext's hash in the log.
 const CIPHERTEXT_HASH_BYTES: usize = 8;
 
+/// Bytes of that in base64url.
+const CIPHERTEXT_HASH_TEXT_BYTES: usize = 11;
+
 /// What the key is told apart by from others of the same data key.
 const LABEL: &[u8] = b"keypod/v1/audit";
 /// What stands before a subject.
@@ -152,13 +155,41 @@ impl FromStr for AuditHash {
     }
 }
 
-/// What tells a ciphertext in the log: base64url of the first 8 bytes of the SHA-256 of its header, its first 71 bytes.
-/// `None` for what is shorter, and so no ciphertext.
+/// What tells a ciphertext in the log: the first 8 bytes of the SHA-256 of its header, in base64url.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CiphertextHash([u8; CIPHERTEXT_HASH_BYTES]);
+
+impl CiphertextHash {
+    /// Of a ciphertext, or of the header that it begins with; of all that there is of what is shorter.
+    #[must_use]
+    pub(super) fn of(ciphertext: &[u8]) -> Self {
+        let header = ciphertext.get(..SealBuffer::HEADER_BYTES).unwrap_or(ciphertext);
+        let hash: [u8; 32] = Sha256::digest(header).into();
+        let [a, b, c, d, e, f, g, h, ..] = hash;
+        Self([a, b, c, d, e, f, g, h])
+    }
+}
+
+impl fmt::Display for CiphertextHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; CIPHERTEXT_HASH_TEXT_BYTES];
+        let written = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).unwrap_or_default();
+        let text = text.get(..written).and_then(|text| std::str::from_utf8(text).ok());
+        formatter.write_str(text.unwrap_or_default())
+    }
+}
+
+impl serde::Serialize for CiphertextHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The hash of a whole ciphertext, as it stands in the log. `None` for what is shorter than a header, and so no ciphertext.
 #[must_use]
 pub fn ciphertext_hash(ciphertext: &[u8]) -> Option<String> {
-    let header = ciphertext.get(..SealBuffer::HEADER_BYTES)?;
-    let digest = Sha256::digest(header);
-    Some(URL_SAFE_NO_PAD.encode(digest.get(..CIPHERTEXT_HASH_BYTES)?))
+    let is_one = ciphertext.len() >= SealBuffer::HEADER_BYTES;
+    is_one.then(|| CiphertextHash::of(ciphertext).to_string())
 }
 
 #[cfg(test)]

@@ -1,24 +1,18 @@
 //! Asks issuers: over TLS (rustls over aws-lc-rs) or on this machine, without redirects and proxies, and reads no more
 //! than it was told to.
 
-use std::io::Read as _;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt as _;
+use rustls::ClientConfig;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::error::{FetchError, IdentityError};
 use super::settings::Endpoint;
+use crate::tls::{self, TlsError};
 use crate::{file, unreached};
 
 /// For one answer, from the first byte sent to the last one read.
@@ -94,7 +88,7 @@ async fn read(mut response: Response, max: usize) -> Result<Vec<u8>, FetchError>
 /// The token in `path`, as a header that no log shows.
 fn bearer(path: &Path) -> Result<HeaderValue, FetchError> {
     let unreadable = || FetchError::File { path: path.to_owned() };
-    let bytes = Zeroizing::new(read_file(path, TOKEN_BYTES_MAX).map_err(|_| unreadable())?);
+    let bytes = Zeroizing::new(file::read(path, TOKEN_BYTES_MAX).map_err(|_| unreadable())?);
     let text = std::str::from_utf8(&bytes).map_err(|_| unreadable())?.trim();
     let text = Zeroizing::new(format!("Bearer {text}"));
     let mut value = HeaderValue::from_str(&text).map_err(|_| unreadable())?;
@@ -102,49 +96,29 @@ fn bearer(path: &Path) -> Result<HeaderValue, FetchError> {
     Ok(value)
 }
 
-/// The whole of a regular file that is no longer than `max`.
-pub(super) fn read_file(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
-    let (file, metadata) = file::open(path)?;
-    if !metadata.is_file() || metadata.len() > max {
-        return Err(std::io::Error::other("it is no file, or too long"));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
-    file.take(max).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 fn tls(provider: &str, endpoint: &Endpoint) -> Result<ClientConfig, IdentityError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(|source| unusable(provider, source))?;
-    let mut store = RootCertStore::empty();
-    let Some(path) = &endpoint.ca_file else {
-        // Without TLS, whose certificates are believed is never asked; a small image may have none.
-        if endpoint.address.starts_with("http://") {
-            return Ok(builder.with_root_certificates(store).with_no_client_auth());
+    let read = |path: &PathBuf| {
+        file::read(path, PEM_BYTES_MAX).map_err(|source| IdentityError::Unreadable {
+            provider: provider.to_owned(),
+            path: path.clone(),
+            source,
+        })
+    };
+    let pem = endpoint.ca_file.as_ref().map(read).transpose()?;
+    let needed = !endpoint.address.starts_with("http://");
+    let builder = tls::builder(pem.as_deref(), needed);
+    let builder = builder.map_err(|error| match (error, &endpoint.ca_file) {
+        (TlsError::NoCertificate, Some(path)) => IdentityError::Content {
+            provider: provider.to_owned(),
+            path: path.clone(),
+            wanted: "certificates in PEM",
+        },
+        (TlsError::NoAuthorities(source) | TlsError::Library(source), _) => {
+            unusable(provider, source)
         }
-        let builder = builder.with_platform_verifier();
-        let builder = builder.map_err(|source| unusable(provider, source))?;
-        return Ok(builder.with_no_client_auth());
-    };
-    let pem = read_file(path, PEM_BYTES_MAX).map_err(|source| IdentityError::Unreadable {
-        provider: provider.to_owned(),
-        path: path.clone(),
-        source,
+        (error, None) => unusable(provider, error),
     })?;
-    let no_certificate = || IdentityError::Content {
-        provider: provider.to_owned(),
-        path: path.clone(),
-        wanted: "certificates in PEM",
-    };
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|_| no_certificate())?;
-        store.add(certificate).map_err(|_| no_certificate())?;
-    }
-    if store.is_empty() {
-        return Err(no_certificate());
-    }
-    Ok(builder.with_root_certificates(store).with_no_client_auth())
+    Ok(builder.with_no_client_auth())
 }
 
 fn unusable(

@@ -14,14 +14,14 @@ use jsonwebtoken::Algorithm;
 use tokio::sync::{Mutex as FlightMutex, Semaphore};
 
 use super::error::{FetchError, IdentityError, Refusal};
-use super::fetch::{FETCH_TIMEOUT, Fetcher, read_file};
+use super::fetch::{FETCH_TIMEOUT, Fetcher};
 use super::json;
 use super::keys::{JWKS_BYTES_MAX, KeySet};
 use super::settings::KeyPlace;
 use super::token::Token;
 use crate::clock::Now;
 use crate::error_chain::error_chain;
-use crate::file::Stamp;
+use crate::file::{self, Stamp};
 use crate::root::is_this_machine;
 
 /// An issuer is not asked more often than this.
@@ -248,7 +248,7 @@ impl IssuerKeys {
                 let address = discover(fetcher, issuer).await?;
                 fetcher.get(&address, JWKS_BYTES_MAX).await?
             }
-            Source::File(path) => read_file(path, JWKS_BYTES_MAX as u64)
+            Source::File(path) => file::read(path, JWKS_BYTES_MAX as u64)
                 .map_err(|_| FetchError::File { path: path.clone() })?,
         };
         KeySet::parse(&bytes, &self.algorithms)

@@ -4,9 +4,9 @@ use serde::Deserialize;
 
 use super::Proven;
 use super::error::{IdentityError, Refusal};
-use super::fetch::read_file;
 use super::settings::PodUid;
 use super::token::Claims;
+use crate::file;
 use crate::names::RoleName;
 use crate::policy::{CallerKind, Identity};
 
@@ -34,7 +34,7 @@ pub(super) fn read_pod_uid(provider: &str, uid: &PodUid) -> Result<String, Ident
         PodUid::File(path) => path,
     };
     let provider = provider.to_owned();
-    let bytes = match read_file(path, POD_UID_BYTES_MAX) {
+    let bytes = match file::read(path, POD_UID_BYTES_MAX) {
         Ok(bytes) => bytes,
         Err(source) => {
             return Err(IdentityError::Unreadable { provider, path: path.clone(), source });

@@ -4,19 +4,15 @@
 
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::Arc;
 
-use rustls::client::WantsClientCert;
-use rustls::crypto::aws_lc_rs;
+use rustls::ClientConfig;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use zeroize::Zeroizing;
 
 use super::{ClientIdentity, SinkError};
 use crate::file;
+use crate::tls::{self, TlsError};
 
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
@@ -27,11 +23,19 @@ pub(super) fn config(
     ca_file: Option<&Path>,
     identity: Option<&ClientIdentity>,
 ) -> Result<ClientConfig, SinkError> {
-    let builder = builder(sink, in_the_clear, ca_file)?;
+    let pem = ca_file.map(|path| read(sink, path, PEM_BYTES_MAX)).transpose()?;
+    let authorities = pem.as_deref().map(Vec::as_slice);
+    let builder = tls::builder(authorities, !in_the_clear);
+    let builder = builder.map_err(|error| match (error, ca_file) {
+        (TlsError::NoCertificate, Some(path)) => no_certificate(sink, path),
+        (TlsError::NoAuthorities(error) | TlsError::Library(error), _) => unusable(sink, error),
+        (error, None) => unusable(sink, error),
+    })?;
     let Some(identity) = identity else {
         return Ok(builder.with_no_client_auth());
     };
-    let chain = certificates(sink, &identity.cert_file)?;
+    let pem = read(sink, &identity.cert_file, PEM_BYTES_MAX)?;
+    let chain = tls::certificates(&pem).map_err(|_| no_certificate(sink, &identity.cert_file))?;
     let pem = read(sink, &identity.key_file, PEM_BYTES_MAX)?;
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| SinkError::Content {
         sink,
@@ -39,40 +43,6 @@ pub(super) fn config(
         wanted: "a private key in PEM, without a passphrase",
     })?;
     builder.with_client_auth_cert(chain, key).map_err(|error| unusable(sink, error))
-}
-
-fn builder(
-    sink: &'static str,
-    in_the_clear: bool,
-    ca_file: Option<&Path>,
-) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, SinkError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(|error| unusable(sink, error))?;
-    let mut store = RootCertStore::empty();
-    let Some(path) = ca_file else {
-        // A small image may have no authorities, and where there is no TLS none are needed.
-        if in_the_clear {
-            return Ok(builder.with_root_certificates(store));
-        }
-        return builder.with_platform_verifier().map_err(|error| unusable(sink, error));
-    };
-    for certificate in certificates(sink, path)? {
-        store.add(certificate).map_err(|_| no_certificate(sink, path))?;
-    }
-    Ok(builder.with_root_certificates(store))
-}
-
-fn certificates(
-    sink: &'static str,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, SinkError> {
-    let pem = read(sink, path, PEM_BYTES_MAX)?;
-    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match parsed {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(no_certificate(sink, path)),
-    }
 }
 
 fn no_certificate(sink: &'static str, path: &Path) -> SinkError {

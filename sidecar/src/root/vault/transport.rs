@@ -48,12 +48,8 @@ impl Transport {
         attempt_timeout: Duration,
     ) -> Result<Self, VaultRootError> {
         let address = address(&settings.address)?;
-        let authorities = match (address.scheme(), &settings.ca_file) {
-            (_, Some(path)) => tls::Authorities::File(path),
-            ("https", None) => tls::Authorities::System,
-            _ => tls::Authorities::None,
-        };
-        let tls = tls::config(&authorities, settings.client_identity.as_ref())?;
+        let (ca_file, identity) = (settings.ca_file.as_deref(), settings.client_identity.as_ref());
+        let tls = tls::config(ca_file, address.scheme() == "https", identity)?;
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())

@@ -1,21 +1,15 @@
 //! One request to a witness and its answer: over TLS (rustls over aws-lc-rs), or plain on this machine.
 
-use std::io::Read as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, Url};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt as _;
+use rustls::ClientConfig;
 
 use super::{AskError, ClientError, WitnessSettings};
 use crate::root::is_this_machine;
+use crate::tls::{self, TlsError};
 use crate::{file, unreached};
 
 /// Longer than sixteen cosignatures.
@@ -114,31 +108,16 @@ async fn read(mut response: Response) -> Result<Vec<u8>, AskError> {
 }
 
 fn tls(ca_file: Option<&Path>, needed: bool) -> Result<ClientConfig, ClientError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(unusable)?;
-    let mut store = RootCertStore::empty();
-    let Some(path) = ca_file else {
-        // Without TLS, whose certificates are believed is never asked; a small image may have none.
-        if !needed {
-            return Ok(builder.with_root_certificates(store).with_no_client_auth());
-        }
-        return Ok(builder.with_platform_verifier().map_err(unusable)?.with_no_client_auth());
-    };
-    let no_certificate = || ClientError::CaFile { path: path.to_owned() };
-    let (opened, metadata) = file::open(path).map_err(|_| no_certificate())?;
-    let mut pem = Vec::new();
-    if !metadata.is_file() || opened.take(PEM_BYTES_MAX).read_to_end(&mut pem).is_err() {
-        return Err(no_certificate());
-    }
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|_| no_certificate())?;
-        store.add(certificate).map_err(|_| no_certificate())?;
-    }
-    if store.is_empty() {
-        return Err(no_certificate());
-    }
-    Ok(builder.with_root_certificates(store).with_no_client_auth())
+    let no_certificate = |path: &Path| ClientError::CaFile { path: path.to_owned() };
+    let read = |path: &Path| file::read(path, PEM_BYTES_MAX).map_err(|_| no_certificate(path));
+    let pem = ca_file.map(read).transpose()?;
+    let builder = tls::builder(pem.as_deref(), needed);
+    let builder = builder.map_err(|error| match (error, ca_file) {
+        (TlsError::NoCertificate, Some(path)) => no_certificate(path),
+        (TlsError::NoAuthorities(source) | TlsError::Library(source), _) => unusable(source),
+        (error, None) => unusable(error),
+    })?;
+    Ok(builder.with_no_client_auth())
 }
 
 fn unusable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
