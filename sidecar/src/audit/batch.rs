@@ -5,11 +5,12 @@
 //! Invariant: whoever waits hears the end, whatever becomes of the batch: dropped, it is closed.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 
 use tlog_tiles::{Hash, record_hash};
-use tokio::sync::Notify;
 
 use super::bundle;
 use super::receipt::{AppendError, Receipt};
@@ -121,29 +122,55 @@ impl Drop for Batch {
 /// What became of a batch.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
-    news: Notify,
-    /// The log, and the number in it of the first entry.
-    begins: OnceLock<(Arc<str>, u64)>,
-    /// So many of its entries are committed, the first ones.
-    committed: AtomicUsize,
-    /// Why the others are not.
-    failed: OnceLock<AppendError>,
+    fate: Mutex<Fate>,
     /// Parts of `commit_timeout` that have passed.
     ticks: AtomicU32,
 }
 
+#[derive(Debug, Default)]
+struct Fate {
+    /// The log, and the number in it of the first entry.
+    begins: Option<(Arc<str>, u64)>,
+    /// So many of its entries are committed, the first ones.
+    committed: usize,
+    /// Why the others are not.
+    failed: Option<AppendError>,
+    /// Who waits for which entry: each is woken once, when that one has its end.
+    wakers: Vec<Option<Waker>>,
+}
+
+impl Fate {
+    fn of(&self, index: usize) -> Option<Result<Receipt, AppendError>> {
+        if let Some((log, first)) = self.begins.as_ref().filter(|_| index < self.committed) {
+            return Some(Ok(Receipt::new(Arc::clone(log), first + index as u64)));
+        }
+        self.failed.clone().map(Err)
+    }
+}
+
 impl Verdict {
+    fn fate(&self) -> MutexGuard<'_, Fate> {
+        self.fate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Its first `committed` entries are in the log; the very first has this number.
     pub(super) fn commit(&self, log: &Arc<str>, first: u64, committed: usize) {
-        self.begins.get_or_init(|| (Arc::clone(log), first));
-        self.committed.store(committed, Ordering::Release);
-        self.news.notify_waiters();
+        let mut fate = self.fate();
+        fate.begins.get_or_insert_with(|| (Arc::clone(log), first));
+        let before = std::mem::replace(&mut fate.committed, committed);
+        let wakers = fate.wakers.iter_mut().take(committed).skip(before);
+        let wakers: Vec<_> = wakers.filter_map(Option::take).collect();
+        drop(fate);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Its other entries are not.
     pub(super) fn fail(&self, error: AppendError) {
-        let _ = self.failed.set(error);
-        self.news.notify_waiters();
+        let mut fate = self.fate();
+        fate.failed.get_or_insert(error);
+        let wakers = std::mem::take(&mut fate.wakers);
+        drop(fate);
+        wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
     fn close(&self) {
@@ -153,27 +180,18 @@ impl Verdict {
     /// Another part of `commit_timeout` has passed: whoever has waited for all of it goes.
     pub(super) fn tick(&self) {
         if self.ticks.fetch_add(1, Ordering::Relaxed) >= TICKS {
-            self.news.notify_waiters();
+            let wakers = std::mem::take(&mut self.fate().wakers);
+            wakers.into_iter().flatten().for_each(Waker::wake);
         }
     }
 
     fn ticks(&self) -> u32 {
         self.ticks.load(Ordering::Relaxed)
     }
-
-    fn of(&self, index: usize) -> Option<Result<Receipt, AppendError>> {
-        // In this order: an entry that is committed between the two is not taken for one that failed.
-        let failed = self.failed.get();
-        if index < self.committed.load(Ordering::Acquire)
-            && let Some((log, first)) = self.begins.get()
-        {
-            return Some(Ok(Receipt::new(Arc::clone(log), first + index as u64)));
-        }
-        failed.map(|error| Err(error.clone()))
-    }
 }
 
-/// Whoever waits for an entry.
+/// Whoever waits for an entry: what became of it, or [`AppendError::TooSlow`] once [`TICKS`] whole parts of
+/// `commit_timeout` have passed.
 #[derive(Debug)]
 pub(super) struct Waiting {
     verdict: Arc<Verdict>,
@@ -181,19 +199,24 @@ pub(super) struct Waiting {
     since: u32,
 }
 
-impl Waiting {
-    /// What became of it; [`AppendError::TooSlow`] once [`TICKS`] whole parts of `commit_timeout` have passed.
-    pub(super) async fn end(self) -> Result<Receipt, AppendError> {
-        loop {
-            let news = self.verdict.news.notified();
-            if let Some(end) = self.verdict.of(self.index) {
-                return end;
-            }
-            if self.verdict.ticks().wrapping_sub(self.since) > TICKS {
-                return Err(AppendError::TooSlow);
-            }
-            news.await;
+impl Future for Waiting {
+    type Output = Result<Receipt, AppendError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<Self::Output> {
+        let mut fate = self.verdict.fate();
+        if let Some(end) = fate.of(self.index) {
+            return Poll::Ready(end);
         }
+        if self.verdict.ticks().wrapping_sub(self.since) > TICKS {
+            return Poll::Ready(Err(AppendError::TooSlow));
+        }
+        if fate.wakers.len() <= self.index {
+            fate.wakers.resize(self.index + 1, None);
+        }
+        if let Some(waker) = fate.wakers.get_mut(self.index) {
+            *waker = Some(context.waker().clone());
+        }
+        Poll::Pending
     }
 }
 
@@ -222,15 +245,15 @@ mod tests {
         batch.clear();
         assert!(batch.is_empty() && batch.bytes_len() == 0);
         let [one, two, three] = <[Waiting; 3]>::try_from(waiting).unwrap();
-        assert_eq!(one.end().await.unwrap().index(), 7);
-        assert_eq!(two.end().await.unwrap().index(), 8);
-        assert_eq!(three.end().await, Err(AppendError::QueueFull));
+        assert_eq!(one.await.unwrap().index(), 7);
+        assert_eq!(two.await.unwrap().index(), 8);
+        assert_eq!(three.await, Err(AppendError::QueueFull));
     }
 
     #[tokio::test]
     async fn a_batch_that_is_dropped_is_closed() {
         let batch = Batch::of(b"one");
-        let waiting = tokio::spawn(batch.wait().end());
+        let waiting = tokio::spawn(batch.wait());
         tokio::task::yield_now().await;
         drop(batch);
         assert_eq!(waiting.await.unwrap(), Err(AppendError::Closed));
@@ -239,10 +262,10 @@ mod tests {
     #[tokio::test]
     async fn each_waits_for_the_whole_timeout_from_its_own_beginning() {
         let mut batch = Batch::of(b"one");
-        let first = tokio::spawn(batch.wait().end());
+        let first = tokio::spawn(batch.wait());
         (0..TICKS).for_each(|_| batch.verdict().tick());
         batch.put(b"two", record_hash(b"two"), true);
-        let second = tokio::spawn(batch.wait().end());
+        let second = tokio::spawn(batch.wait());
         tokio::task::yield_now().await;
         assert!(!first.is_finished());
         batch.verdict().tick();

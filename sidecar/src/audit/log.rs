@@ -120,7 +120,7 @@ impl Log {
             Ok((chain, log))
         })
         .await?;
-        let shared = Arc::new(Shared::new(settings.queue_max, &log, now.monotonic));
+        let shared = Arc::new(Shared::new(&settings, &log, now.monotonic));
         tokio::spawn(queue::watch(Arc::downgrade(&shared.queue), settings.commit_timeout));
         let writer = Writer {
             shared: Arc::clone(&shared),
@@ -177,7 +177,7 @@ impl Log {
         entries: &[&[u8]],
     ) -> impl Future<Output = Result<Receipt, AppendError>> + Send + use<> {
         let queued = self.queue(entries, true);
-        async move { queued?.end().await }
+        async move { queued?.await }
     }
 
     /// Has `entry` committed, and nobody waits for it. One that cannot be taken is counted.

@@ -14,6 +14,7 @@ use super::open_log::{Beginning, OpenLog, Signed};
 use super::queue::{Command, Queue};
 use super::receipt::{AppendError, Durability};
 use super::retention;
+use super::settings::LogSettings;
 use super::subscription::{Event, Subscribers};
 use crate::clock::Clock;
 
@@ -46,9 +47,13 @@ pub(super) struct Progress {
 }
 
 impl Shared {
-    pub(super) fn new(queue_max: usize, log: &OpenLog, begun: Instant) -> Self {
+    pub(super) fn new(settings: &LogSettings, log: &OpenLog, begun: Instant) -> Self {
+        let delay = match settings.durability {
+            Durability::Group => settings.commit_delay,
+            Durability::Sync | Durability::Async => Duration::ZERO,
+        };
         Self {
-            queue: Arc::new(Queue::new(queue_max)),
+            queue: Arc::new(Queue::new(settings.queue_max, delay)),
             subscribers: Subscribers::default(),
             lost: AtomicU64::new(0),
             progress: Mutex::new(Progress {
