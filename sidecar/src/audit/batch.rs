@@ -174,7 +174,7 @@ impl Verdict {
 }
 
 /// Whoever waits for an entry.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Waiting {
     verdict: Arc<Verdict>,
     index: usize,
