@@ -155,7 +155,7 @@ async fn watch(audit: &Audit, waited_at: Option<u64>) -> Option<u64> {
 pub(super) async fn record_ended(api: &Api) {
     let service = api.service();
     for ended in service.emergencies().take_ended() {
-        let detail = json!({ "caller": ended.caller.as_str(), "reason": ended.reason });
+        let detail = json!({ "caller": ended.caller.as_str(), "reason": ended.reason.as_str() });
         if let Err(error) =
             service.audit().record_what_was("emergency_end", Outcome::Ok, detail).await
         {
