@@ -350,7 +350,9 @@ async fn housekeep(
         let Some(errors) = api.callers().reload_if_changed() else { continue };
         tracing::info!("token files were read again");
         let detail = serde_json::json!({ "problems": errors.len() });
-        if let Err(error) = api.service().audit().record("tokens", Outcome::Ok, detail).await {
+        if let Err(error) =
+            api.service().audit().record_what_was("tokens", Outcome::Ok, detail).await
+        {
             tracing::error!(
                 error = error_chain(&error),
                 "that token files were read is not recorded"

@@ -10,6 +10,7 @@ mod batch;
 mod bundle;
 mod certificate;
 mod chain;
+mod counts;
 mod disk;
 mod entry;
 mod error;
@@ -59,16 +60,16 @@ pub use start::{Damage, Ended, LogStart, Previous};
 pub use subscription::{Event, Subscription};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::policy::Caller;
+use counts::Counts;
 use entry::{Entry, Millis};
 use facts::Facts;
-use refusals::Refusals;
 
 /// What becomes of an operation that cannot be recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -91,9 +92,7 @@ struct Shared {
     hash_key: ArcSwap<AuditHashKey>,
     on_failure: OnFailure,
     clock: Arc<dyn Clock>,
-    refusals: Refusals,
-    /// Entries that were not recorded, and are not yet said to be missing.
-    gap: AtomicU64,
+    counts: Counts,
     /// Entries wait, and none is committed: a disk that hangs says nothing.
     hangs: AtomicBool,
 }
@@ -108,9 +107,8 @@ impl Audit {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let hash_key = ArcSwap::new(hash_key);
-        let (refusals, gap) = (Refusals::default(), AtomicU64::new(0));
-        let hangs = AtomicBool::new(false);
-        Self(Arc::new(Shared { log, hash_key, on_failure, clock, refusals, gap, hangs }))
+        let (counts, hangs) = (Counts::default(), AtomicBool::new(false));
+        Self(Arc::new(Shared { log, hash_key, on_failure, clock, counts, hangs }))
     }
 
     /// The log, for its health and its upkeep.
@@ -147,11 +145,28 @@ impl Audit {
         Attempt::new(self.clone(), caller, operation, request.into())
     }
 
-    /// Commits an entry about the sidecar itself.
+    /// Commits an entry about the sidecar itself, for who tries again or leaves undone what has none.
     ///
     /// # Errors
     /// [`AppendError`].
     pub async fn record(
+        &self,
+        operation: &str,
+        outcome: Outcome,
+        detail: Value,
+    ) -> Result<Receipt, AppendError> {
+        let entry = self.own_entry(operation, outcome, &detail);
+        match self.0.on_failure {
+            OnFailure::Refuse => self.0.log.append(entry).await,
+            OnFailure::Continue => self.commit(&[&entry]).await,
+        }
+    }
+
+    /// Commits an entry about what has happened to the sidecar itself. If it does not get into the log, a `gap` counts it.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub async fn record_what_was(
         &self,
         operation: &str,
         outcome: Outcome,
@@ -168,44 +183,32 @@ impl Audit {
 
     /// Counts a request that was turned away before anybody knew what it wanted. `who` is a caller, or where it came from.
     pub fn refused(&self, code: &'static str, who: &str) {
-        self.0.refusals.count(code, who);
+        self.0.counts.refusals.count(code, who);
     }
 
-    /// Records what was counted since the last time: requests turned away, and operations without a record.
+    /// Records what was counted since the last time: requests turned away, and entries that did not get into the log.
     ///
     /// # Errors
     /// [`AppendError`]; what was counted is kept for the next time.
     pub async fn record_counts(&self) -> Result<(), AppendError> {
-        let gap = self.0.gap.swap(0, Ordering::AcqRel);
-        if gap > 0 {
-            let entry = self.own_entry("gap", Outcome::Failed, &json!({ "entries": gap }));
-            if let Err(error) = self.0.log.append(entry).await {
-                self.0.gap.fetch_add(gap, Ordering::AcqRel);
-                return Err(error);
-            }
-        }
-        let Some(counts) = self.0.refusals.take() else { return Ok(()) };
-        let entry = self.own_entry("refused", Outcome::Denied, &counts.to_json());
-        let appended = self.0.log.append(entry).await;
-        appended.map(drop).inspect_err(|_| self.0.refusals.put_back(counts))
+        self.0.counts.record(self).await
     }
 
     fn unix_millis(&self) -> u64 {
         self.0.clock.unix_millis()
     }
 
-    /// Commits entries that belong together. They are on their way when this returns; the future waits for them.
+    /// Commits entries that belong together. They are on their way when this returns; the future waits for them. A `gap`
+    /// counts those that do not get into the log, whoever hears of it.
     fn commit(
         &self,
         entries: &[&[u8]],
     ) -> impl Future<Output = Result<Receipt, AppendError>> + use<> {
-        let count = entries.len() as u64;
-        let goes_on = (self.0.on_failure == OnFailure::Continue).then(|| self.clone());
-        let appended = self.0.log.append_copies(entries);
+        let on_failure = self.0.on_failure;
+        let appended = self.0.log.append_counted(entries);
         async move {
-            match (appended.await, goes_on) {
-                (Err(error), Some(audit)) => {
-                    audit.0.gap.fetch_add(count, Ordering::AcqRel);
+            match (appended.await, on_failure) {
+                (Err(error), OnFailure::Continue) => {
                     tracing::error!(alert = "audit_gap", %error, "an operation goes on without a record");
                     Ok(Receipt::none())
                 }

@@ -12,6 +12,8 @@
 //! they like (`whoever_ends_one_begins_the_next_after_a_pause_alone`).
 
 use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,13 +36,17 @@ const REASON_VISIBLE_MIN: usize = 10;
 /// Characters of a reason, without white space around it.
 const REASON_CHARS_MAX: usize = 500;
 
+/// Why somebody breaks the glass: a line that says something and reads in a log as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason(String);
+
 /// One caller who has broken the glass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Emergency {
     /// Who.
     pub caller: CallerName,
     /// Why, in their own words.
-    pub reason: String,
+    pub reason: Reason,
     /// Since when.
     pub since: UnixSeconds,
     /// Until when, if they do not end it before.
@@ -169,14 +175,13 @@ impl Emergencies {
     pub fn begin(
         &self,
         permit: &Permit<'_>,
-        reason: &str,
+        reason: Reason,
         minutes: u32,
         now: Now,
     ) -> Result<Emergency, EmergencyError> {
         if permit.action() != Action::BreakGlass {
             return Err(EmergencyError::WrongPermit);
         }
-        let reason = check_reason(reason)?;
         if !(1..=self.minutes_max).contains(&minutes) {
             return Err(EmergencyError::Minutes { minutes_max: self.minutes_max });
         }
@@ -184,7 +189,7 @@ impl Emergencies {
         let end = now.later(Duration::from_secs(u64::from(minutes) * 60));
         let emergency = Emergency {
             caller: permit.caller().clone(),
-            reason: reason.to_owned(),
+            reason,
             since: now.wall,
             until: end.wall,
             ends: end.monotonic,
@@ -192,7 +197,7 @@ impl Emergencies {
         self.keep(&emergency, now)?;
         self.begun.fetch_add(1, Ordering::Relaxed);
         let Emergency { caller, reason, until, .. } = &emergency;
-        tracing::error!(alert = ALERT, %caller, reason, %until, "the glass is broken");
+        tracing::error!(alert = ALERT, %caller, %reason, %until, "the glass is broken");
         Ok(emergency)
     }
 
@@ -296,24 +301,38 @@ impl Emergencies {
 
 fn say_ended(emergency: &Emergency, how: &str) {
     let Emergency { caller, reason, until, .. } = emergency;
-    tracing::warn!(alert = ALERT, %caller, reason, %until, "{how}");
+    tracing::warn!(alert = ALERT, %caller, %reason, %until, "{how}");
 }
 
-/// The reason without white space around it, if it is one.
-///
-/// # Errors
-/// [`EmergencyError::Reason`].
-pub fn check_reason(text: &str) -> Result<&str, EmergencyError> {
-    let text = text.trim();
-    let length = text.chars().take(REASON_CHARS_MAX + 1).count();
-    let visible = text.chars().filter(|c| is_visible(*c)).take(REASON_VISIBLE_MIN).count();
-    if length > REASON_CHARS_MAX
-        || visible < REASON_VISIBLE_MIN
-        || text.chars().any(disguises_itself)
-    {
-        return Err(EmergencyError::Reason);
+impl Reason {
+    /// The reason, in the caller's words.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
-    Ok(text)
+}
+
+impl FromStr for Reason {
+    type Err = EmergencyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let length = text.chars().take(REASON_CHARS_MAX + 1).count();
+        let visible = text.chars().filter(|c| is_visible(*c)).take(REASON_VISIBLE_MIN).count();
+        if length > REASON_CHARS_MAX
+            || visible < REASON_VISIBLE_MIN
+            || text.chars().any(disguises_itself)
+        {
+            return Err(EmergencyError::Reason);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
 }
 
 /// Whether it leaves something on a page by itself: white space and marks on other characters do not.

@@ -52,7 +52,9 @@ use crate::envelope::Context;
 use crate::names::{CallerName, KeyName};
 
 /// What a caller can ask for (ACCESS.md).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Seal a plaintext.

@@ -1,5 +1,6 @@
 //! No secret leaves: canaries go through every path, and are then looked for wherever they must not be.
 
+mod core_file;
 mod needle;
 
 use std::path::Path;

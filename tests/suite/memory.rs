@@ -5,8 +5,8 @@
 //! but in the types under test: it draws and tells masked bytes, and unmasks each byte as it writes it in place.
 
 mod helper;
-mod needles;
-mod scan;
+pub(crate) mod needles;
+pub(crate) mod scan;
 
 use keypod::secret::Protection;
 

@@ -155,8 +155,10 @@ async fn watch(audit: &Audit, waited_at: Option<u64>) -> Option<u64> {
 pub(super) async fn record_ended(api: &Api) {
     let service = api.service();
     for ended in service.emergencies().take_ended() {
-        let detail = json!({ "caller": ended.caller.as_str(), "reason": ended.reason });
-        if let Err(error) = service.audit().record("emergency_end", Outcome::Ok, detail).await {
+        let detail = json!({ "caller": ended.caller.as_str(), "reason": ended.reason.as_str() });
+        if let Err(error) =
+            service.audit().record_what_was("emergency_end", Outcome::Ok, detail).await
+        {
             tracing::error!(error = error_chain(&error), "the end of an emergency is not recorded");
         }
     }

@@ -187,7 +187,8 @@ impl Attempt {
         self.end(Outcome::Ok, None)
     }
 
-    /// Commits an entry that says why it was not done: a code of the API. As for a success, nobody needs to wait.
+    /// Commits an entry that says why it was not done: a code of the API. As for a success, nobody needs to wait. It can
+    /// follow a success that did not get into the log, and says again what that was about.
     pub fn fail(
         &mut self,
         code: &'static str,
@@ -262,12 +263,10 @@ impl Attempt {
             let parts = in_parts(whole, &items, outcome);
             to(&self.audit, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>())
         });
-        if outcome == Outcome::Begun {
-            // The entry that ends it says it again.
-            self.facts = facts;
-            if let Some(Value::Object(detail)) = detail {
-                self.detail = detail;
-            }
+        // The entry that ends it says it again, and so does one that there was no answer for want of this one.
+        (self.facts, self.items) = (facts, items);
+        if let Some(Value::Object(detail)) = detail {
+            self.detail = detail;
         }
         written
     }

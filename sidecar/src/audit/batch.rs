@@ -37,8 +37,8 @@ struct Queued {
     leaf: Hash,
     /// Where its bytes end.
     end: usize,
-    /// Somebody waits for it, or for one that came along with it: else it is counted when it is lost.
-    is_awaited: bool,
+    /// Somebody sees to it that its loss is told: else it is counted when it is lost.
+    is_told: bool,
 }
 
 impl Batch {
@@ -50,9 +50,9 @@ impl Batch {
     }
 
     /// Adds an entry, which [`bundle::fits`].
-    pub(super) fn put(&mut self, entry: &[u8], leaf: Hash, is_awaited: bool) {
+    pub(super) fn put(&mut self, entry: &[u8], leaf: Hash, is_told: bool) {
         bundle::put(&mut self.bytes, entry);
-        self.entries.push(Queued { leaf, end: self.bytes.len(), is_awaited });
+        self.entries.push(Queued { leaf, end: self.bytes.len(), is_told });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -82,10 +82,10 @@ impl Batch {
         self.entries.get(entries).unwrap_or_default().iter().map(|entry| entry.leaf)
     }
 
-    /// How many of them nobody waits for.
-    pub(super) fn unawaited(&self, entries: Range<usize>) -> usize {
+    /// How many of them are counted when they are lost.
+    pub(super) fn untold(&self, entries: Range<usize>) -> usize {
         let entries = self.entries.get(entries).unwrap_or_default();
-        entries.iter().filter(|entry| !entry.is_awaited).count()
+        entries.iter().filter(|entry| !entry.is_told).count()
     }
 
     pub(super) fn verdict(&self) -> &Arc<Verdict> {
@@ -191,8 +191,8 @@ impl Verdict {
 }
 
 /// Whoever waits for an entry: what became of it, or [`AppendError::TooSlow`] once [`TICKS`] whole parts of
-/// `commit_timeout` have passed.
-#[derive(Debug)]
+/// `commit_timeout` have passed. Of its clones one is polled at a time.
+#[derive(Clone, Debug)]
 pub(super) struct Waiting {
     verdict: Arc<Verdict>,
     index: usize,

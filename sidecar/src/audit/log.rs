@@ -57,7 +57,7 @@ pub struct LogStatus {
     pub failing: Option<Arc<str>>,
     /// Whether it is entries that are refused.
     pub refuses: bool,
-    /// Entries that nobody waited for and that are not in the log, since the start.
+    /// Entries that were counted because they did not get into the log, since the start.
     pub lost: u64,
     /// Entries that wait.
     pub queued: usize,
@@ -168,34 +168,48 @@ impl Log {
         entries: Vec<Vec<u8>>,
     ) -> impl Future<Output = Result<Receipt, AppendError>> + Send + use<> {
         let entries: Vec<_> = entries.iter().map(Vec::as_slice).collect();
-        self.append_copies(&entries)
-    }
-
-    /// As [`Self::append_all`]: what it takes is copied, and the caller keeps its memory.
-    pub(super) fn append_copies(
-        &self,
-        entries: &[&[u8]],
-    ) -> impl Future<Output = Result<Receipt, AppendError>> + Send + use<> {
-        let queued = self.queue(entries, true);
+        let queued = self.queue(&entries, true);
         async move { queued?.await }
     }
 
-    /// Has `entry` committed, and nobody waits for it. One that cannot be taken is counted.
-    pub fn enqueue(&self, entry: &[u8]) {
-        if self.queue(&[entry], false).is_err() {
-            self.shared.lose(1);
+    /// As [`Self::append_all`], of copies: the caller keeps its memory. Each entry that does not get into the log is
+    /// counted as lost, once, whether or not anybody still waits to hear that.
+    pub(super) fn append_counted(
+        &self,
+        entries: &[&[u8]],
+    ) -> impl Future<Output = Result<Receipt, AppendError>> + Send + use<> {
+        let queued = self.queue(entries, false);
+        if queued.is_err() {
+            self.shared.lose(entries.len() as u64);
         }
+        async move { queued?.await }
     }
 
-    fn queue(&self, entries: &[&[u8]], is_awaited: bool) -> Result<Waiting, AppendError> {
+    /// Has a copy of `entry` committed, and nobody waits for it. One that does not get into the log is counted as lost.
+    pub fn enqueue(&self, entry: &[u8]) {
+        drop(self.append_counted(&[entry]));
+    }
+
+    /// Has a copy of `entry` committed, for who must know in the end what became of it: after [`AppendError::TooSlow`] a
+    /// clone can be asked again.
+    pub(super) fn send(&self, entry: &[u8]) -> Result<Waiting, AppendError> {
+        self.queue(&[entry], true)
+    }
+
+    /// Entries that were counted as lost.
+    pub(super) fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    fn queue(&self, entries: &[&[u8]], is_told: bool) -> Result<Waiting, AppendError> {
         if let Some(entry) = entries.iter().find(|entry| !bundle::fits(entry.len())) {
             return Err(AppendError::TooLong { bytes: entry.len() });
         }
         if let [entry] = entries {
-            return self.shared.queue.push(&[(*entry, record_hash(entry))], is_awaited);
+            return self.shared.queue.push(&[(*entry, record_hash(entry))], is_told);
         }
         let hashed: Vec<_> = entries.iter().map(|entry| (*entry, record_hash(entry))).collect();
-        self.shared.queue.push(&hashed, is_awaited)
+        self.shared.queue.push(&hashed, is_told)
     }
 
     /// Signs a checkpoint now, if there are entries that none covers.
@@ -237,7 +251,7 @@ impl Log {
             checkpoint_size: progress.checkpoint_size,
             refuses: progress.refused.is_some(),
             failing: progress.refused.or(progress.unsigned),
-            lost: self.shared.lost.load(Ordering::Relaxed),
+            lost: self.lost(),
             queued: self.shared.queue.len(),
         }
     }

@@ -104,7 +104,7 @@ impl Queue {
     pub(super) fn push(
         &self,
         entries: &[(&[u8], Hash)],
-        is_awaited: bool,
+        is_told: bool,
     ) -> Result<Waiting, AppendError> {
         let bytes: usize = entries.iter().map(|(entry, _)| entry.len() + LENGTH_BYTES).sum();
         let mut state = self.state();
@@ -117,7 +117,7 @@ impl Queue {
             return Err(AppendError::QueueFull);
         }
         for (entry, leaf) in entries {
-            state.batch.put(entry, *leaf, is_awaited);
+            state.batch.put(entry, *leaf, is_told);
         }
         let waiting = state.batch.wait();
         let waits = state.batch.len();

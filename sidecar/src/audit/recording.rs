@@ -14,7 +14,7 @@ use crate::root::authority::Authority;
 use crate::secret::{Arena, KeyVersionSecret, Protection};
 
 /// A key of the hashes, the same in every test.
-fn hash_key() -> Arc<AuditHashKey> {
+pub(super) fn hash_key() -> Arc<AuditHashKey> {
     let arena = Arena::with_protection_at_most(Protection::Heap).unwrap();
     let key = KeyRef { id: KeyId::from_bytes([9; 8]), version: KeyVersion::FIRST };
     let secret = KeyVersionSecret::fill(&arena, |bytes| {

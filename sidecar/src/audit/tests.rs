@@ -7,6 +7,7 @@ use super::testing::{AuditedLog, Place, files};
 use super::*;
 use crate::clock::Clock as _;
 
+mod counts;
 mod recovery;
 mod trouble;
 

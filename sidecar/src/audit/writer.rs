@@ -203,7 +203,7 @@ impl Writer {
         if before.as_ref() != Some(&reason) {
             tracing::error!(alert = "audit_refused", error = %reason, "the audit log cannot be written");
         }
-        self.shared.lose(batch.unawaited(entries.clone()) as u64);
+        self.shared.lose(batch.untold(entries.clone()) as u64);
         metrics::counter!("keypod_audit_failures_total", "reason" => error.reason())
             .increment(entries.len() as u64);
         // Last: who is told may look at what was counted.

@@ -20,7 +20,10 @@ A PostgreSQL store, from nothing:
   psql -d keypod -f roles.sql                   again: now there are tables to grant rights on
 
 From SQLite to PostgreSQL: stop the sidecar, copy, start it with the new configuration:
-  keypod store copy --from old.toml --to new.toml";
+  keypod store copy --from old.toml --to new.toml
+Copy before the first sidecar starts on the new store: it makes a key keypod.audit of its own there, if there is none, for
+the hashes of its audit log. Such a store is refused, because no hash of one key can be looked for with another; take an
+empty one. What that sidecar has recorded meanwhile can be searched for people as long as the store is kept.";
 
 /// What `keypod store` takes.
 #[derive(Debug, clap::Args)]
@@ -48,6 +51,9 @@ enum StoreCommand {
         password_file: Option<PathBuf>,
     },
     /// Copy every row from one store to another, and compare both; stop the sidecars of both first
+    ///
+    /// The target is one on which no sidecar has started: a sidecar makes a key keypod.audit of its own, which a copy
+    /// neither replaces nor merges, because hashes in its audit log depend on it.
     Copy {
         /// A configuration with the store to read
         #[arg(long, value_name = "FILE")]

@@ -80,7 +80,7 @@ struct AuditView {
     signed: u64,
     /// Entries that wait for the disk.
     waiting: u64,
-    /// Entries that nobody waited for and that could not be written.
+    /// Entries that did not get into the log, since the start.
     lost: u64,
     /// Whether it can be written.
     healthy: bool,

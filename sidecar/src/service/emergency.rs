@@ -2,7 +2,7 @@
 
 use super::{Error, Recorded, Service};
 use crate::audit::Attempt;
-use crate::emergency::{self, Emergency};
+use crate::emergency::{Emergency, Reason};
 use crate::policy::{Action, Resource};
 
 impl Service {
@@ -18,8 +18,8 @@ impl Service {
     ) -> Result<Recorded<Emergency>, Error> {
         let now = self.now();
         let permit = self.permit_server(attempt, Action::BreakGlass, now)?;
-        let reason = emergency::check_reason(reason)?;
-        attempt.detail("reason", reason);
+        let reason: Reason = reason.parse()?;
+        attempt.detail("reason", reason.as_str());
         attempt.detail("minutes", minutes);
         attempt.begin().await?;
         let begun = self.emergencies.begin(&permit, reason, minutes, now)?;
@@ -33,7 +33,7 @@ impl Service {
     /// [`Error`]: there is none, or the caller's rate is used up.
     pub async fn end_emergency(&self, attempt: &mut Attempt) -> Result<Recorded<Emergency>, Error> {
         let ended = self.emergencies.end(attempt.caller().name(), self.now())?;
-        attempt.detail("reason", ended.reason.clone());
+        attempt.detail("reason", ended.reason.as_str());
         Ok(Recorded::new(ended, attempt.succeed().await?))
     }
 

@@ -4,7 +4,8 @@
 //! its key is copied is noticed at the end, and nothing else. Versions go over with states, wrappings, usage and
 //! revisions, each key in one transaction; what is there already and the same is left, so a copy that was killed is
 //! started again. Invariants: nothing is written unless everything can be
-//! (`a_copy_that_would_mix_keys_writes_nothing`), and a damaged key, which a list leaves out, is never left behind in
+//! (`a_copy_that_would_mix_keys_writes_nothing`), the key of the audit log's hashes that a target has made is neither
+//! replaced nor joined by another (`the_audit_key_of_a_target_is_not_replaced`), and a damaged key, which a list leaves out, is never left behind in
 //! silence (`a_damaged_key_stops_the_copy_and_is_named`).
 
 #[cfg(test)]
@@ -56,6 +57,16 @@ pub enum CopyError {
     OtherKey {
         /// The name.
         name: KeyName,
+        /// The id that it has in the target.
+        there: KeyId,
+    },
+    /// A sidecar has started on the target, which has made its own key of the audit log's hashes. Neither key can stand for
+    /// the other: entries that are in logs already have hashes of each.
+    #[error(
+        "nothing was copied: the target has a {} of its own ({there}), because a sidecar has started on it, and the audit logs of both stores have hashes that only their own key can make again: copy into an empty store before the first sidecar starts on it",
+        KeyName::audit()
+    )]
+    OtherAuditKey {
         /// The id that it has in the target.
         there: KeyId,
     },
@@ -173,8 +184,11 @@ impl Content {
         let names: BTreeMap<&KeyName, KeyId> =
             target.keys.values().map(|key| (&key.name, key.id)).collect();
         for (id, key) in &self.keys {
-            if let Some(there) = names.get(&key.name).filter(|there| *there != id) {
-                return Err(CopyError::OtherKey { name: key.name.clone(), there: *there });
+            if let Some(there) = names.get(&key.name).copied().filter(|there| there != id) {
+                return Err(match key.name == KeyName::audit() {
+                    true => CopyError::OtherAuditKey { there },
+                    false => CopyError::OtherKey { name: key.name.clone(), there },
+                });
             }
             if target.keys.get(id).is_some_and(|there| there != key) {
                 return Err(CopyError::Differs { name: key.name.clone(), id: *id });

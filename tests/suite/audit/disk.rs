@@ -37,6 +37,10 @@ async fn a_full_disk_stops_every_operation_and_they_go_on_by_themselves() {
     assert!(sidecar.audit_entries().len() > before);
     let key = client.get("/v1/keys/demo").await.json();
     assert_eq!(key["primary_version"], 1, "nothing was changed that nobody knows of: {key}");
+    let gap = sidecar.until_audited("the gap", |said| said["operation"] == "gap").await;
+    assert_eq!(gap["detail"]["on_failure"], "refuse");
+    // Three decryptions and a rotation, with the entry of each and the one that says that it was refused, and a denial.
+    assert!(gap["detail"]["entries"].as_u64().unwrap() >= 9, "{gap}");
 }
 
 #[tokio::test]

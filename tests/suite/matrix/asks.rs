@@ -12,21 +12,11 @@ use super::said::Said;
 /// A request, by what it wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ask {
-    Encrypt,
-    Decrypt,
+    For(Action),
     /// After the same caller has tried to break the glass.
     DecryptInEmergency,
-    Rewrap,
-    CreateKey,
-    ReadKey,
-    Rotate,
-    SetState,
-    Destroy,
     CancelDestroy,
     ApproveDestroy,
-    ReadStatus,
-    BreakGlass,
-    AuditHash,
 }
 
 /// A way to ask for the same.
@@ -38,36 +28,17 @@ pub(super) enum Way {
 }
 
 impl Ask {
-    pub(super) const ALL: [Self; 14] = [
-        Self::Encrypt,
-        Self::Decrypt,
-        Self::DecryptInEmergency,
-        Self::Rewrap,
-        Self::CreateKey,
-        Self::ReadKey,
-        Self::Rotate,
-        Self::SetState,
-        Self::Destroy,
-        Self::CancelDestroy,
-        Self::ApproveDestroy,
-        Self::ReadStatus,
-        Self::BreakGlass,
-        Self::AuditHash,
-    ];
+    /// Each action of the program, and what else is asked.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let more = [Self::DecryptInEmergency, Self::CancelDestroy, Self::ApproveDestroy];
+        Action::ALL.into_iter().map(Self::For).chain(more)
+    }
 
     pub(super) const fn action(self) -> Action {
         match self {
-            Self::Encrypt => Action::Encrypt,
-            Self::Decrypt | Self::DecryptInEmergency => Action::Decrypt,
-            Self::Rewrap => Action::Rewrap,
-            Self::CreateKey => Action::CreateKey,
-            Self::ReadKey => Action::ReadKey,
-            Self::Rotate => Action::Rotate,
-            Self::SetState => Action::SetState,
-            Self::Destroy | Self::CancelDestroy | Self::ApproveDestroy => Action::Destroy,
-            Self::ReadStatus => Action::ReadStatus,
-            Self::BreakGlass => Action::BreakGlass,
-            Self::AuditHash => Action::AuditHash,
+            Self::For(action) => action,
+            Self::DecryptInEmergency => Action::Decrypt,
+            Self::CancelDestroy | Self::ApproveDestroy => Action::Destroy,
         }
     }
 
@@ -77,19 +48,19 @@ impl Ask {
             Self::DecryptInEmergency => "decrypt (glass broken)",
             Self::CancelDestroy => "destroy (cancel)",
             Self::ApproveDestroy => "destroy (approve)",
-            other => other.action().as_str(),
+            Self::For(action) => action.as_str(),
         }
     }
 
     /// Whether the key is the one that a ciphertext names, and not one that the request does.
     pub(super) const fn takes_a_ciphertext(self) -> bool {
-        matches!(self, Self::Decrypt | Self::DecryptInEmergency | Self::Rewrap)
+        matches!(self.action(), Action::Decrypt | Action::Rewrap)
     }
 
     /// Each way to ask for it: the answer is the same.
     pub(super) const fn ways(self) -> &'static [Way] {
-        match self {
-            Self::Encrypt | Self::Decrypt | Self::DecryptInEmergency | Self::Rewrap => {
+        match self.action() {
+            Action::Encrypt | Action::Decrypt | Action::Rewrap => {
                 &[Way::Json, Way::Octets, Way::Batch]
             }
             _ => &[Way::Json],
@@ -98,19 +69,12 @@ impl Ask {
 
     /// Whether it is asked between a try to break the glass and the emergency's end.
     pub(super) const fn is_about_an_emergency(self) -> bool {
-        matches!(self, Self::BreakGlass | Self::DecryptInEmergency)
+        matches!(self, Self::For(Action::BreakGlass) | Self::DecryptInEmergency)
     }
 
     /// Whether it may leave a key that is there otherwise than it was: then each cell has a key of its own.
     pub(super) const fn changes_a_key(self) -> bool {
-        matches!(
-            self,
-            Self::Rotate
-                | Self::SetState
-                | Self::Destroy
-                | Self::CancelDestroy
-                | Self::ApproveDestroy
-        )
+        matches!(self.action(), Action::Rotate | Action::SetState | Action::Destroy)
     }
 }
 
@@ -120,27 +84,29 @@ pub(super) async fn ask(site: &Site, keys: &Keys, cell: Cell, way: Way) -> Said 
     let name = keys.name(cell);
     let post = async |path: &str, body| client.post_json(path, &body).await;
     let answer = match cell.ask {
-        Ask::Encrypt => encrypt(client, &name, way).await,
-        Ask::Decrypt | Ask::DecryptInEmergency => {
+        Ask::For(Action::Encrypt) => encrypt(client, &name, way).await,
+        Ask::For(Action::Decrypt) | Ask::DecryptInEmergency => {
             open(client, "/v1/decrypt", keys.sealed(cell), way).await
         }
-        Ask::Rewrap => open(client, "/v1/rewrap", keys.sealed(cell), way).await,
-        Ask::CreateKey => post("/v1/keys", json!({ "name": name })).await,
-        Ask::ReadKey => client.get(&format!("/v1/keys/{name}")).await,
-        Ask::Rotate => post("/v1/rotate", json!({ "key": name })).await,
-        Ask::SetState => {
+        Ask::For(Action::Rewrap) => open(client, "/v1/rewrap", keys.sealed(cell), way).await,
+        Ask::For(Action::CreateKey) => post("/v1/keys", json!({ "name": name })).await,
+        Ask::For(Action::ReadKey) => client.get(&format!("/v1/keys/{name}")).await,
+        Ask::For(Action::Rotate) => post("/v1/rotate", json!({ "key": name })).await,
+        Ask::For(Action::SetState) => {
             // Another one than it has.
             let decrypt_only = cell.state == Some(State::DecryptOnly);
             set_state(client, &name, if decrypt_only { "disabled" } else { "decrypt_only" }).await
         }
-        Ask::Destroy => destroy(client, &name).await,
+        Ask::For(Action::Destroy) => destroy(client, &name).await,
         Ask::CancelDestroy => {
             act(client, &format!("/v1/keys/{name}/versions/1/destroy/cancel")).await
         }
         Ask::ApproveDestroy => approve(client, keys.approval(cell)).await,
-        Ask::AuditHash => post("/v1/audit/hash", json!({ "subject": "patient-4711" })).await,
-        Ask::ReadStatus => client.get("/v1/status").await,
-        Ask::BreakGlass => {
+        Ask::For(Action::AuditHash) => {
+            post("/v1/audit/hash", json!({ "subject": "patient-4711" })).await
+        }
+        Ask::For(Action::ReadStatus) => client.get("/v1/status").await,
+        Ask::For(Action::BreakGlass) => {
             post("/v1/emergency", json!({ "reason": "a matrix of answers", "minutes": 1 })).await
         }
     };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt as _;
+use keypod::policy::Action;
 use keypod_tests::{Client, Sidecar};
 use serde_json::{Value, json};
 
@@ -121,7 +122,7 @@ async fn destructions_that_wait(site: &Site) -> Vec<(String, String)> {
 
 /// Whether no other cell is about its key.
 fn has_its_own(cell: Cell) -> bool {
-    let makes = cell.ask == Ask::CreateKey && cell.state == Some(State::NoKey);
+    let makes = cell.ask == Ask::For(Action::CreateKey) && cell.state == Some(State::NoKey);
     makes || cell.ask.changes_a_key()
 }
 
@@ -132,7 +133,7 @@ fn name(cell: Cell) -> String {
         return shared(state);
     }
     let over = if cell.over_tcp { "tcp" } else { "unix" };
-    let (ask, who) = (format!("{:?}", cell.ask), format!("{:?}", cell.who));
+    let (ask, who) = (cell.ask.name().replace([' ', '(', ')'], ""), format!("{:?}", cell.who));
     let name = format!("matrix-{ask}-{state:?}-{who}-{over}").to_lowercase();
     assert!(name.len() <= 64);
     name

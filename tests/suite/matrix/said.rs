@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keypod::http;
+use keypod::policy::Action;
 use keypod::service::Code;
 use keypod_tests::Answer;
 use serde_json::Value;
@@ -30,7 +31,7 @@ impl Said {
         let is_item = way == Way::Batch && answer.status == 200 && item.is_object();
         let problem = if is_item { item } else { &body };
         let mut code = problem["code"].as_str().unwrap_or_default().to_owned();
-        let opens = matches!(ask, Ask::Decrypt | Ask::DecryptInEmergency);
+        let opens = ask.action() == Action::Decrypt;
         if opens && code.is_empty() && !is_the_message(way, answer, &body) {
             "and another message".clone_into(&mut code);
         }

@@ -20,7 +20,7 @@ pub(super) const MASK: u8 = 0xc9;
 /// The cipher that the helper holds in the open.
 pub(super) const CONTROL: &str = "AES schedule of a cipher that is held";
 
-pub(super) struct Needle {
+pub(crate) struct Needle {
     pub(super) name: &'static str,
     pub(super) bytes: Vec<u8>,
     /// Whether the helper still holds it when it says so: the scan must then see it.
@@ -28,11 +28,11 @@ pub(super) struct Needle {
 }
 
 impl Needle {
-    pub(super) fn held(name: &'static str, bytes: Vec<u8>) -> Self {
+    pub(crate) fn held(name: &'static str, bytes: Vec<u8>) -> Self {
         Self { name, bytes, is_held: true }
     }
 
-    fn passing(name: &'static str, bytes: Vec<u8>) -> Self {
+    pub(crate) fn passing(name: &'static str, bytes: Vec<u8>) -> Self {
         Self { name, bytes, is_held: false }
     }
 }

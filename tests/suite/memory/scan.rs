@@ -12,13 +12,16 @@ const PIECE: usize = 8;
 const PAGE: usize = 4096;
 
 /// Which needles were found, and in which mappings. A needle counts from one piece of eight bytes on.
-pub(super) type Found = BTreeMap<&'static str, Vec<String>>;
+pub(crate) type Found = BTreeMap<&'static str, Vec<String>>;
+
+/// What stands at the end of a place that no core file has.
+pub(crate) const NOT_DUMPED: &str = "(not dumped)";
 
 pub(super) fn find(pid: u32, needles: &[Needle]) -> Found {
     find_if_allowed(pid, needles).expect("the memory of a helper can be read")
 }
 
-pub(super) fn find_if_allowed(pid: u32, needles: &[Needle]) -> Option<Found> {
+pub(crate) fn find_if_allowed(pid: u32, needles: &[Needle]) -> Option<Found> {
     let mut pieces = HashMap::new();
     for needle in needles {
         for piece in needle.bytes.chunks_exact(PIECE) {
@@ -29,24 +32,39 @@ pub(super) fn find_if_allowed(pid: u32, needles: &[Needle]) -> Option<Found> {
     }
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
     let mut found = Found::new();
-    for line in fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines() {
-        let (range, rest) = line.split_once(' ').unwrap();
-        // What cannot be written holds the program and nothing that it computed.
-        if !rest.starts_with("rw") {
-            continue;
-        }
-        let (start, end) = range.split_once('-').unwrap();
-        let (start, end) =
-            (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
+    for Mapping { start, end, what } in mappings(pid)? {
         let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
         if memory.read_exact_at(&mut bytes, start).is_err() {
             continue; // secretmem, or the kernel's own.
         }
         for (at, name) in pieces_in(&bytes, &pieces) {
-            found.entry(name).or_default().push(format!("{:x} {rest}", start + at as u64));
+            found.entry(name).or_default().push(format!("{:x} {what}", start + at as u64));
         }
     }
     Some(found)
+}
+
+/// A mapping that its process can write to: others hold the program, and nothing that it computed.
+struct Mapping {
+    start: u64,
+    end: u64,
+    what: String,
+}
+
+fn mappings(pid: u32) -> Option<Vec<Mapping>> {
+    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).ok()?;
+    let mut mappings: Vec<Mapping> = Vec::new();
+    for line in smaps.lines() {
+        let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if let Some((start, end)) = first.split_once('-') {
+            let number = |text| u64::from_str_radix(text, 16).unwrap();
+            mappings.push(Mapping { start: number(start), end: number(end), what: rest.into() });
+        } else if first == "VmFlags:" && rest.split(' ').any(|flag| flag == "dd") {
+            mappings.last_mut().unwrap().what.push_str(NOT_DUMPED);
+        }
+    }
+    mappings.retain(|mapping| mapping.what.starts_with("rw"));
+    Some(mappings)
 }
 
 fn pieces_in(bytes: &[u8], pieces: &HashMap<u64, &'static str>) -> Vec<(usize, &'static str)> {

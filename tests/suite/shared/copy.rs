@@ -48,3 +48,34 @@ async fn everything_moves_from_sqlite_to_postgresql_and_opens_there() {
     let refused = copy(&new, &old);
     assert!(refused.status.success(), "and nothing has changed: {refused:?}");
 }
+
+#[tokio::test]
+async fn a_store_on_which_a_sidecar_has_started_keeps_its_audit_key_and_the_copy_says_what_to_do() {
+    let mut first = SidecarBuilder::new().key("a").start().await;
+    let ciphertext = first.client().encrypt("a", b"hello", &json!({})).await;
+    let mut second = SidecarBuilder::new().start().await;
+    assert!(first.stop().await.success() && second.stop().await.success());
+    let configs = [&first, &second].map(|sidecar| sidecar.folder().join("keypod.toml"));
+    let refused = copy(&configs[0], &configs[1]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    for what in ["nothing was copied", "keypod.audit", "before the first sidecar starts"] {
+        assert!(said.contains(what), "{said}");
+    }
+    // Both go on as they were: the target with its key, and the source with all that it has.
+    second.restart().await;
+    assert_eq!(second.client().get("/v1/keys/a").await.status, 404);
+    first.restart().await;
+    assert_eq!(first.client().decrypt(&ciphertext, &json!({})).await, b"hello");
+
+    // As it says: an empty store, and no sidecar on it before.
+    assert!(first.stop().await.success() && second.stop().await.success());
+    for name in ["keys.db", "keys.db-wal", "keys.db-shm"] {
+        let _ = std::fs::remove_file(second.folder().join(name));
+    }
+    let copied = copy(&configs[0], &configs[1]);
+    assert!(copied.status.success(), "{copied:?}");
+
+    let help = Command::new(keypod()).args(["store", "copy", "--help"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&help.stdout).contains("keypod.audit"), "{help:?}");
+}

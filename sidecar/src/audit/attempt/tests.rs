@@ -192,3 +192,52 @@ async fn an_entry_is_one_line_whatever_a_name_holds() {
     assert!(raw.iter().all(|entry| !entry.iter().any(|byte| *byte < 0x20)), "{raw:?}");
     assert_eq!(log.entries()[0]["detail"]["reason"], "a\nb\u{7f}\u{0}\u{1b}[2J\u{2028}\"}");
 }
+
+#[tokio::test]
+async fn what_there_was_no_answer_for_says_what_it_was_about() {
+    let log = Recorded::start().await;
+    let mut attempt = log.audit.attempt(caller(), "encrypt", "r");
+    attempt.about_key(&key());
+    attempt.about_message(7, &context());
+    attempt.about_version(KeyVersion::FIRST);
+    attempt.about_ciphertext(&[7; 200]);
+    attempt.detail("why", "yearly");
+    // As when the log was too slow for the first: it is there, and its caller was told that there is no answer.
+    drop(attempt.succeed());
+    drop(attempt.fail("audit_unavailable"));
+    drop(attempt);
+    let mut entries = log.entries_of(2).await;
+    assert_eq!(entries.len(), 2);
+    assert_eq!(entries[1]["code"], "audit_unavailable");
+    assert_eq!((&entries[0]["outcome"], &entries[1]["outcome"]), (&json!("ok"), &json!("failed")));
+    for entry in &mut entries {
+        let entry = entry.as_object_mut().unwrap();
+        let _ = ["time", "outcome", "code"].map(|name| entry.remove(name));
+        for name in ["key", "version", "bytes", "subject", "context", "ciphertext", "detail"] {
+            assert!(entry.contains_key(name), "{name}");
+        }
+    }
+    assert_eq!(entries[0], entries[1]);
+}
+
+#[tokio::test]
+async fn a_batch_that_there_was_no_answer_for_says_what_each_item_was_about() {
+    let log = Recorded::start().await;
+    let mut attempt = log.audit.attempt(caller(), "decrypt_batch", "b");
+    for (index, code) in [None, Some("decryption_failed")].into_iter().enumerate() {
+        attempt.on_item(index);
+        attempt.about_key(&key());
+        attempt.about_message(index, &context());
+        attempt.item_came_to(code);
+    }
+    drop(attempt.succeed());
+    drop(attempt.fail("audit_unavailable"));
+    let entries = log.entries_of(2).await;
+    for name in ["key", "subject", "context", "counts"] {
+        assert_eq!((&entries[1][name], entries[0].get(name).is_some()), (&entries[0][name], true));
+    }
+    // An item has its outcome where that is not the whole's.
+    assert_eq!(entries[1]["items"][0], json!({ "outcome": "ok", "bytes": 0 }));
+    assert_eq!(entries[1]["items"][1], json!({ "code": "decryption_failed", "bytes": 1 }));
+    assert_eq!(entries[0]["items"][1]["code"], "decryption_failed");
+}

@@ -47,7 +47,7 @@ impl EmergencyView {
     pub(in crate::http) fn of(emergency: &Emergency) -> Self {
         Self {
             caller: emergency.caller.to_string(),
-            reason: emergency.reason.clone(),
+            reason: emergency.reason.to_string(),
             since: emergency.since.to_string(),
             until: emergency.until.to_string(),
         }

@@ -209,6 +209,29 @@ async fn a_copy_that_would_mix_keys_writes_nothing() {
 }
 
 #[tokio::test]
+async fn the_audit_key_of_a_target_is_not_replaced() {
+    let folder = TempDir::new().unwrap();
+    let (from, to) = (open(&folder, "from").await, open(&folder, "to").await);
+    fill(&from).await;
+    from.insert_key(&sample_key("keypod.audit", 60)).await.unwrap();
+    // All that a sidecar makes that has started there and was asked nothing.
+    to.insert_key(&sample_key("keypod.audit", 61)).await.unwrap();
+    let before = all(&to).await;
+    let refused = copy(&from, &to, ignore).await.unwrap_err();
+    let CopyError::OtherAuditKey { there } = &refused else { panic!("{refused:?}") };
+    assert_eq!(*there, before.0[0].id);
+    let said = refused.to_string();
+    for what in ["nothing was copied", "keypod.audit", "before the first sidecar starts"] {
+        assert!(said.contains(what), "{said}");
+    }
+    assert_eq!(all(&to).await, before);
+    // A target without one takes the source's, so that what was recorded there can still be looked for.
+    let empty = open(&folder, "empty").await;
+    assert_eq!(copy(&from, &empty, ignore).await.unwrap().keys, 6);
+    assert_eq!(all(&empty).await, all(&from).await);
+}
+
+#[tokio::test]
 async fn another_approval_for_the_same_version_stops_the_copy() {
     let folder = TempDir::new().unwrap();
     let (from, to) = (open(&folder, "from").await, open(&folder, "to").await);
