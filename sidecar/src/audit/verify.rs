@@ -22,6 +22,7 @@ mod walk;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use super::reader::{Folder, Listing, ReaderError, Unread};
 use heads::{Head, read_heads};
@@ -196,6 +197,9 @@ fn judge_one<G: Gather>(
         (next.name.number, certificate.and_then(|certificate| certificate.previous.as_ref()))
     });
     let Ok(log) = folder.log(&head.name) else { return unreadable(head) };
+    let times = [Some(head), next].map(|head| head?.certificate.as_ref().map(|said| said.time));
+    let ended =
+        if let [Some(began), Some(followed)] = times { Some(began.max(followed)) } else { None };
     let signed = head.signed.map_or(0, |signed| signed.size);
     let found = previous.and_then(|(_, previous)| previous).map(|previous| previous.head.size);
     let marks = kept.iter().map(|kept| kept.head.size).chain(found).chain([signed]).collect();
@@ -205,7 +209,7 @@ fn judge_one<G: Gather>(
     let closed = walked.said.last_close.is_some_and(|at| at.saturating_add(1) == walked.entries);
     // The lock is asked for only where it matters.
     let is_held = next.is_none() && !(closed && signed == walked.entries) && folder.is_held();
-    Case { head, log: &log, next: previous, kept, is_held, walked }.judge()
+    Case { head, log: &log, ended, next: previous, kept, is_held, walked }.judge()
 }
 
 /// A log whose folder cannot be opened, which its head has told.
@@ -225,6 +229,7 @@ fn unreadable(head: &Head) -> Judged {
         },
         findings,
         missing: Findings::default(),
+        ended: None,
         heads: [None, None],
         is_empty: false,
         prunes: Vec::new(),
@@ -252,7 +257,7 @@ fn close_the_books(judged: Vec<Judged>, trust: &Trust, findings: &mut Findings) 
     }
     let mut reports = Vec::with_capacity(judged.len());
     for mut log in judged {
-        pruning(&mut log, &prunes);
+        pruning(&mut log, &prunes, trust.retention_min);
         if !log.findings.is_clean() {
             log.report.state = LogState::Tampered;
         }
@@ -262,7 +267,7 @@ fn close_the_books(judged: Vec<Judged>, trust: &Trust, findings: &mut Findings) 
     reports
 }
 
-fn pruning(log: &mut Judged, prunes: &[(u64, u64, prunes::Prune)]) {
+fn pruning(log: &mut Judged, prunes: &[(u64, u64, prunes::Prune)], least: Duration) {
     let number = log.report.number;
     let of_it = prunes.iter().find(|(_, _, prune)| prune.number == Some(number));
     let is_missing = log.is_empty || !log.missing.is_clean();
@@ -279,6 +284,11 @@ fn pruning(log: &mut Judged, prunes: &[(u64, u64, prunes::Prune)]) {
             format!("`prune` does not name log {number} as it was: another origin, size or root");
         log.findings.problem(Problem::of_log(*by, Wrong::Prune, what).at(*at));
         return log.findings.append(std::mem::take(&mut log.missing));
+    }
+    // Without both certificates it cannot be said, and that they are not here has been told.
+    if let Some(why) = log.ended.and_then(|ended| prune.too_early(ended, least)) {
+        let what = format!("`prune` of log {number}: {why}");
+        log.findings.problem(Problem::of_log(*by, Wrong::PrunedEarly, what).at(*at));
     }
     if !is_missing {
         let what = format!("log {by} says that this log was pruned, and its entries are here");

@@ -12,11 +12,14 @@ use super::trust::Kept;
 use super::verdict::{Findings, LogReport, LogState, Problem, Wrong};
 use super::walk::Walked;
 use crate::audit::reader::{LogFolder, Unread};
+use crate::clock::UnixSeconds;
 
 /// Everything that a log is judged by.
 pub(super) struct Case<'a> {
     pub(super) head: &'a Head,
     pub(super) log: &'a LogFolder,
+    /// When it ended: when it or the next one was certified, whichever is later.
+    pub(super) ended: Option<UnixSeconds>,
     /// What the next certificate says of it; `None` for the last log of the folder.
     pub(super) next: Option<(u64, Option<&'a Previous>)>,
     pub(super) kept: Vec<&'a Kept>,
@@ -32,6 +35,8 @@ pub(super) struct Judged {
     pub(super) findings: Findings,
     /// What is no problem if the log was pruned.
     pub(super) missing: Findings,
+    /// When it ended.
+    pub(super) ended: Option<UnixSeconds>,
     /// Its states, of which a `prune` entry names one.
     pub(super) heads: [Option<TreeHead>; 2],
     /// Not one entry is there, and some were signed.
@@ -72,7 +77,7 @@ impl Case<'_> {
             self.judge_said();
             self.judge_kept();
         }
-        let report = self.report();
+        let (report, ended) = (self.report(), self.ended);
         let vouched = report.signed.max(heads[1].map_or(0, |head| head.size));
         let Walked { missing, mut findings, said, .. } = self.walked;
         let prunes = said.prunes.into_iter().filter(|(at, _)| *at < vouched).collect();
@@ -82,7 +87,7 @@ impl Case<'_> {
             ..Findings::default()
         });
         all.append(std::mem::take(&mut findings));
-        Judged { report, findings: all, missing, heads, is_empty, prunes, kept }
+        Judged { report, findings: all, missing, ended, heads, is_empty, prunes, kept }
     }
 
     /// Entries that are none.

@@ -81,6 +81,8 @@ pub enum Wrong {
     Close,
     /// A log was pruned other than a `prune` entry says.
     Prune,
+    /// A log was pruned before its time was over.
+    PrunedEarly,
     /// What somebody kept of the log is not in it.
     Kept,
 }
