@@ -125,10 +125,8 @@ fn say(verification: &Verification) -> anyhow::Result<()> {
 const SHOWN_LOGS: usize = 50;
 
 fn summary(verification: &Verification) -> String {
-    let count = verification.logs.len();
-    let times = verification.logs.iter().filter_map(|log| log.times_ms);
-    let range = times.reduce(|[begin, end], [first, last]| [begin.min(first), end.max(last)]);
-    let range = range.map_or(String::new(), |[first, last]| {
+    let count = verification.log_count();
+    let range = verification.times_ms.map_or(String::new(), |[first, last]| {
         format!(", from {} to {}", rfc3339(first), rfc3339(last))
     });
     format!("{} entries in {count} logs{range}", verification.entries)
