@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::counts::{Counts, Sum, name};
-use crate::audit::verify::{Entry, Gather, Item, Place};
+use crate::audit::verify::{Entry, Gather, Place};
 
 const DAY_MS: u64 = 86_400_000;
 const HOUR_MS: u64 = 3_600_000;
@@ -137,7 +137,7 @@ impl Tally {
         if let Some(count) = self.hours.get_mut(hour) {
             count.add(1);
         }
-        if let Some(key) = &entry.key {
+        if let Some(key) = &entry.whole.key {
             self.keys.add(name(key), row);
         }
         if entry.emergency {
@@ -147,15 +147,17 @@ impl Tally {
 
     /// Counts what was denied and what failed. What an item does not say itself, its entry says.
     fn unwell(&mut self, caller: &str, entry: &Entry<'_>) {
-        let whole = [Item::default()];
-        let items = if entry.items.is_empty() { &whole[..] } else { &entry.items };
+        let items = match &*entry.items {
+            [] => std::slice::from_ref(&entry.whole),
+            items => items,
+        };
         let row = Row { all: 1, times_ms: Some([entry.time_ms; 2]), ..Row::default() };
         for item in items {
-            let code = item.code.as_ref().or(entry.code.as_ref());
+            let code = item.code.as_ref().or(entry.whole.code.as_ref());
             let code = name(code.map_or("no code", |code| code));
             match item.outcome.as_ref().unwrap_or(&entry.outcome).as_ref() {
                 "denied" => {
-                    let key = item.key.as_ref().or(entry.key.as_ref());
+                    let key = item.key.as_ref().or(entry.whole.key.as_ref());
                     let key = name(key.map_or("no key", |key| key));
                     self.denials.add([name(caller), key, code], row);
                 }
@@ -213,9 +215,9 @@ impl Tally {
 }
 
 fn event(place: Place, entry: &Entry<'_>) -> Event {
-    let mut what: Vec<String> = entry.key.iter().map(|key| name(key)).collect();
+    let mut what: Vec<String> = entry.whole.key.iter().map(|key| name(key)).collect();
     what.extend(entry.version.map(|version| format!("version {version}")));
-    what.extend(entry.code.as_ref().map(|code| name(code)));
+    what.extend(entry.whole.code.as_ref().map(|code| name(code)));
     // The fields of a detail that people ask for; hashes are for programs.
     for (field, value) in entry.detail.iter().flatten().take(12) {
         let shown = match value {
