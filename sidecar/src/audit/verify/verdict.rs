@@ -23,7 +23,7 @@ pub enum Verdict {
     /// A sidecar ended without closing its log: killed, or its machine failed. Nothing contradicts a signature.
     #[serde(rename = "unclean end")]
     UncleanEnd,
-    /// Something contradicts a signature, or is missing.
+    /// Something contradicts a signature, is missing, or was deleted before its time.
     #[serde(rename = "tampered")]
     Tampered,
 }
