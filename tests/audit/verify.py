@@ -1,11 +1,10 @@
 """Verifies a folder of Keypod's audit logs, from docs/audit-log.md and the C2SP documents alone: none of Keypod's code.
 Says `clean`, `open`, `unclean end` or `tampered`, then a line a problem; exits with 0, or 1 if tampered, or 2 if it
 cannot begin. Needs Python 3.9 or newer and the package `cryptography`. It holds the hashes of one log in memory."""
-import argparse, base64, collections, contextlib, fcntl, hashlib, json, os, re, stat, sys, zlib
+import argparse, base64, calendar, collections, contextlib, fcntl, hashlib, json, os, re, stat, sys, zlib
 from time import strptime
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 BUNDLE_MAX, NOTE_MAX = 256 * (2 + 65535), 128 << 10
 TYPES = {"mfa": bool, "emergency": bool, "approved": bool, "version": int, "bytes": int, "policies": list, "part": list,
@@ -18,6 +17,8 @@ def must(holds, what):
     if not holds:
         raise ValueError(what)
 
+seconds = lambda text: calendar.timegm(strptime(text, "%Y-%m-%dT%H:%M:%SZ"))  # Since 1970.
+
 def sha256(*parts):
     return hashlib.sha256(b"".join(parts)).digest()
 
@@ -26,10 +27,8 @@ def read(folder, path, longest):
     here = [os.path.join(folder, *path.split("/")[:end]) for end in range(path.count("/") + 2)]
     must(not any(map(os.path.islink, here)), f"{path} is a link")
     if os.path.exists(here[-1]):
-        found = os.stat(here[-1])
-        must(stat.S_ISREG(found.st_mode) and found.st_size <= longest, f"{path} is no file, or too long")
-        with open(here[-1], "rb") as file:
-            return file.read(longest)
+        must(stat.S_ISREG((found := os.stat(here[-1])).st_mode) and found.st_size <= longest, f"{path} is no such file")
+        return open(here[-1], "rb").read(longest)
 
 def parse_key(line):
     """A verification key of signed-note: its name, its id, and what checks its signature over a text."""
@@ -38,7 +37,7 @@ def parse_key(line):
     wanted = sha256(data[1:]) if data[0] == 2 else sha256(name.encode(), b"\n", data)
     must(data[0] in (1, 2) and key_id == wanted[:4], "another key's id, or a key of an unknown type")
     if data[0] == 2:
-        key = load_der_public_key(data[1:])
+        key = serialization.load_der_public_key(data[1:])
         must(isinstance(key.curve, ec.SECP256R1), "a key on another curve than P-256")
         return name, key_id, lambda mark, text: key.verify(mark, text, ec.ECDSA(hashes.SHA256()))
     return name, key_id, ed25519.Ed25519PublicKey.from_public_bytes(data[1:]).verify
@@ -62,8 +61,7 @@ def parse_head(text):
 def merkle(leaves):  # The root hash of RFC 6962.
     level = list(leaves) or [sha256()]
     while len(level) > 1:
-        odd = level[len(level) - len(level) % 2:]
-        level = [sha256(b"\1", *level[at:at + 2]) for at in range(0, len(level) - 1, 2)] + odd
+        level = [sha256(b"\1", *level[at:at + 2]) for at in range(0, len(level) - 1, 2)] + level[len(level) // 2 * 2:]
     return level[0]
 
 def unpack(data):  # The entries of a bundle, and how many bytes come after them.
@@ -92,13 +90,14 @@ def parse_entry(data):
     for name in entry.keys() & TYPES.keys():
         must(type(entry[name]) is TYPES[name] and not (TYPES[name] is int and entry[name] < 0), f"the type of {name}")
     must({"operation", "outcome"} <= entry.keys() and re.fullmatch(r"[\d:T.-]{19,29}Z", entry["time"]), "a field lacks")
-    return entry["operation"], entry.get("detail", {}), strptime(entry["time"][:19], "%Y-%m-%dT%H:%M:%S")
+    return entry["operation"], entry.get("detail", {}), seconds(entry["time"][:19] + "Z")
 
 class Log:
-    def __init__(self, folder, name, problems):
+    def __init__(self, folder, name, problems, authorities):
         self.folder, self.problems, (number, self.id) = os.path.join(folder, name), problems, name.split("-", 1)
         self.number, self.origin, self.key, self.previous, self.sha256 = int(number), None, None, None, None
-        self.size, self.root, self.leaves, self.closes, self.prunes = 0, None, [], [], []
+        self.size, self.root, self.time, self.leaves, self.closes, self.prunes = 0, None, None, [], [], []
+        self.heads(authorities)
 
     @contextlib.contextmanager
     def trying(self, what, entry=None):
@@ -116,21 +115,19 @@ class Log:
             must(is_signed(*note, authorities), "no trusted authority signed it")
             must((int(number), self.key[0]) == (self.number, self.origin), "it is another log's")
             must(self.origin.endswith("/" + self.id) and (self.previous is None) == (self.number == 1), "another log's")
-            strptime(time, "%Y-%m-%dT%H:%M:%SZ")
+            self.time = seconds(time)
         with self.trying("the checkpoint"):
             if (data := read(self.folder, "checkpoint", NOTE_MAX)) is not None:
-                origin, size, root = parse_head(parse_note(data)[0][:-1])
-                must(self.origin in (None, origin), "it is another log's")
-                self.size, self.root = size, root
-                must(self.key is None or is_signed(*parse_note(data), [self.key]), "the log's own key did not sign it")
+                origin, self.size, self.root = parse_head(parse_note(data)[0][:-1])
+                must(not self.key or origin == self.origin and is_signed(*parse_note(data), [self.key]), "another's")
 
     def take(self, entries):
         for at, data in enumerate(entries, len(self.leaves)):
             self.leaves.append(sha256(b"\0", data))
             with self.trying("the entry", at):
-                operation, detail, _ = parse_entry(data)
+                operation, detail, time = parse_entry(data)
                 self.closes += [at] * (operation == "close")
-                self.prunes += [(at, detail)] * (operation == "prune")
+                self.prunes += [(self, at, detail, time)] * (operation == "prune")
                 must((operation == "start") == (at == 0), "`start` is the first of a log, and no other is")
                 must(at or self.sha256 in (None, detail.get("certificate")), "`start` names another certificate")
 
@@ -177,31 +174,34 @@ def is_held(folder):
     except OSError as error:
         return isinstance(error, BlockingIOError)
 
-def verify(folder, authorities, kept):
-    problems, words, prunes, after = [], {"clean"}, {}, None
-    logs = [Log(folder, name, problems) for name in sorted(os.listdir(folder)) if re.fullmatch(r"\d{6,}-[\w.-]+", name)]
+def verify(folder, authorities, kept, least):
+    problems, words, prunes = [], {"clean"}, {}
+    names = sorted(os.listdir(folder), key=lambda name: (len(name.split("-")[0]), name))
+    logs = [Log(folder, name, problems, authorities) for name in names if re.fullmatch(r"\d{6,}-[\w.-]+", name)]
     must(logs or kept, "there is no audit log in this folder")
-    for log in logs:
-        log.heads(authorities)
     origins = [log.origin for log in logs]
     problems += [(None, None, f"{head[0]} was kept, and is not here") for head in kept if head[0] not in origins]
     odd = [min(at + 1, log.number) for at, log in enumerate(logs) if log.number != at + 1]
     problems += [(number, None, "a log is left out here, or there twice") for number in odd[:1]]
     prefixes = collections.Counter(origin.rpartition("/")[0] for origin in origins if origin).most_common(1)
-    for log in reversed(logs):
+    for log, after in zip(reversed(logs), [None, *reversed(logs)]):
         found = [after.previous] if after and after.previous and after.previous[0] == log.origin else []
-        pruned, heads = prunes.get(log.number), [(log.origin, log.size, log.root), *found]
+        heads, (by, at, gone, time) = [(log.origin, log.size, log.root), *found], prunes.pop(log.number, [log, 0, 0, 0])
         with log.trying("the chain"):
             must(log.origin is None or log.origin.rpartition("/")[0] == prefixes[0][0], "it is another sidecar's")
             must(found or not after or not after.previous or not log.origin, "the next log names another before it")
-            must(not pruned or tuple(map(pruned.get, ("origin", "size", "root"))) in heads, "it was pruned otherwise")
-        for part in () if pruned else (log.body, log.tiles):
+        for part in () if gone else (log.body, log.tiles):
             with log.trying("the entries", len(log.leaves)):
                 part()
-        if not pruned:
+        if not gone:
             words.add(log.judge(found, [head for head in kept if head[0] == log.origin], not after and is_held(folder)))
-        prunes.update((what.get("number"), what) for at, what in log.prunes if at < max(size for _, size, _ in heads))
-        after = log
+            log.leaves.clear()
+        else:
+            with by.trying(f"log {log.number} was pruned otherwise, or early", at):
+                must(tuple(map(gone.get, ("origin", "size", "root"))) in heads, "another origin, size or root")
+                ended, keep = max(log.time, after.time), 0 | gone["retention_s"]
+                must(ended == seconds(gone["ended"]) and least <= keep <= time - ended, "too early")
+        prunes.update((it[2].get("number"), it) for it in log.prunes[::-1] if it[1] < max(size for _, size, _ in heads))
     return "tampered" if problems else max(words, key=["clean", "open", "unclean end"].index), problems
 
 if __name__ == "__main__":
@@ -209,13 +209,14 @@ if __name__ == "__main__":
     parser.add_argument("folder")
     parser.add_argument("--authority", help="the keys of the authorities; else the folder's own, which proves less")
     parser.add_argument("--checkpoint", action="append", default=[], help="one that was kept: the log must contain it")
+    parser.add_argument("--retention-min", default="0s", help="for how many seconds each log had to be kept: 86400s")
     parser.add_argument("--strict", action="store_true", help="exit with 1 on an unclean end too")
     given = parser.parse_args()
     try:
-        with open(given.authority or os.path.join(given.folder, "authorities")) as file:
-            authorities = [parse_key(line.strip()) for line in file if line.strip() and line[0] != "#"]
+        keys = open(given.authority or os.path.join(given.folder, "authorities"))
+        authorities = [parse_key(line.strip()) for line in keys if line.strip() and line[0] != "#"]
         kept = [parse_head(parse_note(open(path, "rb").read())[0][:-1]) for path in given.checkpoint]
-        verdict, problems = verify(given.folder, authorities, kept)
+        verdict, problems = verify(given.folder, authorities, kept, int(given.retention_min.rstrip("s")))
     except (OSError, ValueError) as error:
         sys.exit(print(f"cannot verify {given.folder}: {error}", file=sys.stderr) or 2)
     print(verdict, *(f"log {log}, entry {entry}: {what!r}" for log, entry, what in problems), sep="\n")

@@ -233,7 +233,14 @@ async fn record_pruning(
 }
 
 fn described(old: &OldLog) -> Value {
-    json!({ "number": old.number, "origin": old.origin, "size": old.size, "root": STANDARD.encode(old.root) })
+    json!({
+        "number": old.number,
+        "origin": old.origin,
+        "size": old.size,
+        "root": STANDARD.encode(old.root),
+        "ended": old.ended.to_string(),
+        "retention_s": old.retention.as_secs(),
+    })
 }
 
 /// Hashes with the newest version of the key from now on. While the key cannot be had, the one in memory goes on.

@@ -34,12 +34,18 @@ impl Chain {
         check(folder)?;
         let lock = lock(folder)?;
         for name in names(folder)? {
+            let name = name?;
             let unborn = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new"));
             if unborn.is_some_and(|name| LogName::parse(name).is_some()) {
                 disk.remove_folder(&folder.join(name)).map_err(LogError::Disk)?;
             }
         }
         Ok(Self { disk, top: folder.to_owned(), _lock: lock })
+    }
+
+    /// The verification keys that are written down.
+    pub(super) fn authorities(&self) -> Result<Vec<u8>, DiskError> {
+        Ok(disk::read(&self.top.join(AUTHORITIES), NOTE_BYTES_MAX)?.unwrap_or_default())
     }
 
     /// Adds an authority's verification key to those that are written down.
@@ -65,13 +71,23 @@ pub(super) fn write_authority(disk: &Disk, top: &Path, key: &str) -> Result<(), 
 
 /// The logs of a folder, by number.
 pub(super) fn logs(top: &Path) -> Result<Vec<LogName>, LogError> {
-    let mut logs: Vec<_> = names(top)?.iter().filter_map(|name| LogName::parse(name)).collect();
+    let logs = names(top)?.filter_map(|name| name.map(|name| LogName::parse(&name)).transpose());
+    let mut logs = logs.collect::<Result<Vec<_>, _>>()?;
     logs.sort();
     Ok(logs)
 }
 
+/// The log with the highest number; `None` if there is none yet.
+pub(super) fn newest(top: &Path) -> Result<Option<LogName>, LogError> {
+    let mut newest = None;
+    for name in names(top)? {
+        newest = newest.max(LogName::parse(&name?));
+    }
+    Ok(newest)
+}
+
 /// What the certificate of a log says, if it can be read.
-pub(super) fn statement(top: &Path, name: &LogName) -> Option<Statement> {
+pub(super) fn statement(top: &Path, name: LogName) -> Option<Statement> {
     let note = disk::read(&top.join(name.folder()).join(CERTIFICATE), NOTE_BYTES_MAX).ok()??;
     Statement::read(&note).ok()
 }
@@ -79,20 +95,17 @@ pub(super) fn statement(top: &Path, name: &LogName) -> Option<Statement> {
 /// What the logs in `folder` are called, by the newest certificate; `None` if there is none yet.
 #[must_use]
 pub fn origin_in(folder: &Path) -> Option<Origin> {
-    let newest = logs(folder).ok()?.pop()?;
-    let log = statement(folder, &newest)?.log;
+    let log = statement(folder, newest(folder).ok()??)?.log;
     log.rsplit_once('/')?.0.parse().ok()
 }
 
-fn names(folder: &Path) -> Result<Vec<String>, LogError> {
-    let failed = |source| LogError::Disk(DiskError::new("listed", folder, source));
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        if let Ok(name) = entry.map_err(failed)?.file_name().into_string() {
-            names.push(name);
-        }
-    }
-    Ok(names)
+/// The names in the folder, one after the other: there may be millions.
+fn names(folder: &Path) -> Result<impl Iterator<Item = Result<String, LogError>>, LogError> {
+    let failed = move |source| LogError::Disk(DiskError::new("listed", folder, source));
+    let entries = std::fs::read_dir(folder).map_err(failed)?;
+    Ok(entries.filter_map(move |entry| {
+        entry.map_err(failed).map(|entry| entry.file_name().into_string().ok()).transpose()
+    }))
 }
 
 fn check(folder: &Path) -> Result<(), LogError> {

@@ -59,30 +59,36 @@ fn number_path(number: u64) -> String {
 }
 
 /// The name of a log's folder.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LogName {
     pub(super) number: u64,
-    /// 16 lower-case hexadecimal digits.
-    pub(super) id: String,
+    id: u64,
 }
 
 impl LogName {
-    pub(super) fn folder(&self) -> String {
-        format!("{:06}-{}", self.number, self.id)
+    pub(super) fn new(number: u64, id: u64) -> Self {
+        Self { number, id }
+    }
+
+    /// Its id: 16 lower-case hexadecimal digits.
+    pub(super) fn id(self) -> String {
+        format!("{:016x}", self.id)
+    }
+
+    pub(super) fn folder(self) -> String {
+        format!("{:06}-{:016x}", self.number, self.id)
     }
 
     /// The folder while the log is being made: a name that begins with a dot is no log.
-    pub(super) fn unborn_folder(&self) -> String {
+    pub(super) fn unborn_folder(self) -> String {
         format!(".{}.new", self.folder())
     }
 
     /// What a name of a folder says; `None` if it is no log's.
     pub(super) fn parse(folder: &str) -> Option<Self> {
         let (number, id) = folder.split_once('-')?;
-        let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        let name = Self { number: number.parse().ok()?, id: id.to_owned() };
-        let well_formed = id.len() == 16 && id.bytes().all(hexadecimal) && name.folder() == folder;
-        well_formed.then_some(name)
+        let name = Self { number: number.parse().ok()?, id: u64::from_str_radix(id, 16).ok()? };
+        (name.folder() == folder).then_some(name)
     }
 }
 
@@ -106,10 +112,10 @@ mod tests {
 
     #[test]
     fn the_name_of_a_log_is_its_number_and_its_id() {
-        let name = LogName { number: 17, id: "8f3a5c0d9e21b764".to_owned() };
+        let name = LogName::new(17, 0x8f3a_5c0d_9e21_b764);
         assert_eq!(name.folder(), "000017-8f3a5c0d9e21b764");
-        assert_eq!(LogName::parse(&name.folder()), Some(name.clone()));
-        let million = LogName { number: 1_000_000, ..name.clone() };
+        assert_eq!(LogName::parse(&name.folder()), Some(name));
+        let million = LogName { number: 1_000_000, ..name };
         assert_eq!(LogName::parse(&million.folder()), Some(million));
         for bad in [
             &name.unborn_folder(),

@@ -1,8 +1,8 @@
 //! The log as the rest of the sidecar has it.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tlog_tiles::record_hash;
 use tokio::sync::oneshot;
@@ -10,13 +10,14 @@ use tokio::sync::oneshot;
 use super::batch::{Batch, Waiting};
 use super::bundle;
 use super::certificate::Before;
+use super::compression::{Compressed, Compression};
 use super::disk::Disk;
 use super::error::LogError;
 use super::open_log::OpenLog;
 use super::plan::{Plan, checked, look};
 use super::queue::{self, Command};
 use super::receipt::{AppendError, Receipt};
-use super::retention::{self, Compressed, OldLog};
+use super::retention::{self, OldLog, Retention};
 use super::settings::LogSettings;
 use super::start::{LogStart, Previous};
 use super::subscription::{Event, Subscription};
@@ -34,10 +35,12 @@ pub struct Log {
     /// The first entry of the log that was opened.
     opened: Event,
     opened_number: u64,
+    pub(super) retention: Arc<Mutex<Retention>>,
+    compression: Arc<Mutex<Compression>>,
     /// One rotation at a time.
     pub(super) rotation: tokio::sync::Mutex<()>,
     #[cfg(test)]
-    thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 /// How the log is.
@@ -110,14 +113,17 @@ impl Log {
             index: 0,
             entry: first.as_slice().into(),
         };
-        let durability = settings.durability;
-        let (chain, log) = blocking(move || {
+        let (durability, keep) = (settings.durability, settings.retention);
+        let (chain, log, retention) = blocking(move || {
+            let known = chain.authorities().map_err(LogError::Disk)?;
+            let mut retention = Retention::new(keep, now, &known);
+            retention.trust(&certificate.authority);
             chain.write_authority(&certificate.authority).map_err(LogError::Disk)?;
             let beginning = plan.beginning(certificate, first);
             let begun = OpenLog::begin(&chain.disk, &chain.top, durability, beginning);
             let mut log = begun.map_err(LogError::Disk)?;
             log.bear().map_err(LogError::Disk)?;
-            Ok((chain, log))
+            Ok((chain, log, retention))
         })
         .await?;
         let shared = Arc::new(Shared::new(&settings, &log, now.monotonic));
@@ -141,9 +147,11 @@ impl Log {
             authorities,
             opened,
             opened_number: number,
+            retention: Arc::new(Mutex::new(retention)),
+            compression: Arc::default(),
             rotation: tokio::sync::Mutex::new(()),
             #[cfg(test)]
-            thread: std::sync::Mutex::new(Some(thread)),
+            thread: Mutex::new(Some(thread)),
         })
     }
 
@@ -268,14 +276,15 @@ impl Log {
         subscription
     }
 
-    /// The logs whose entries are older than the retention allows. Write an entry for each before it goes.
+    /// The oldest logs whose time is over, by certificates that an authority signed and by both clocks. Write an entry for
+    /// each before it goes.
     ///
     /// # Errors
     /// [`LogError::Disk`].
     pub async fn due_for_pruning(&self, now: Now) -> Result<Vec<OldLog>, LogError> {
         let current = self.shared.progress().number;
-        let (top, retention) = (self.settings.folder.clone(), self.settings.retention);
-        blocking(move || retention::due(&top, current, retention, now.wall)).await
+        let (top, retention) = (self.settings.folder.clone(), Arc::clone(&self.retention));
+        blocking(move || locked(&retention).due(&top, current, now)).await
     }
 
     /// Deletes the entries and tiles of a log; its certificate and its checkpoint stay.
@@ -294,7 +303,8 @@ impl Log {
     pub async fn compress(&self) -> Result<Compressed, LogError> {
         let current = self.shared.progress().number;
         let (disk, top) = (self.disk.clone(), self.settings.folder.clone());
-        blocking(move || retention::compress(&disk, &top, current)).await
+        let compression = Arc::clone(&self.compression);
+        blocking(move || locked(&compression).compress(&disk, &top, current)).await
     }
 
     /// Commits what waits and the entry `last`, signs the last checkpoint, and gives the folder free. What is appended
@@ -341,6 +351,11 @@ impl Drop for Log {
     fn drop(&mut self) {
         self.shared.queue.stop();
     }
+}
+
+/// What upkeep remembers: nothing in it is half done when its holder panics.
+pub(super) fn locked<T>(memory: &Mutex<T>) -> MutexGuard<'_, T> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) async fn blocking<T: Send + 'static>(

@@ -17,6 +17,9 @@ use super::settings::LogSettings;
 use super::start::{Ended, LogStart, Previous};
 use crate::clock::UnixSeconds;
 
+/// A folder with this many logs is to be archived (`docs/audit.md`).
+const LOGS_MANY: u64 = 100_000;
+
 /// A log that is to begin, all but its certificate.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -34,8 +37,8 @@ impl Plan {
     ) -> Result<Self, LogError> {
         let mut id = [0; 8];
         getrandom::fill(&mut id).map_err(|_| LogError::NoRandomNumbers)?;
-        let id = format!("{:016x}", u64::from_be_bytes(id));
-        let origin: Arc<str> = format!("{}/{id}", settings.origin).into();
+        let name = LogName::new(number, u64::from_be_bytes(id));
+        let origin: Arc<str> = format!("{}/{}", settings.origin, name.id()).into();
         let key = LogKey::generate(&origin).map_err(|_| LogError::NoRandomNumbers)?;
         let statement = Statement {
             log: origin.to_string(),
@@ -44,7 +47,7 @@ impl Plan {
             number,
             previous: None,
         };
-        Ok(Self { name: LogName { number, id }, origin, key, statement })
+        Ok(Self { name, origin, key, statement })
     }
 
     pub(super) fn start(&self, certificate: &Certificate, previous: Option<Previous>) -> LogStart {
@@ -78,8 +81,13 @@ pub(super) fn look(
     settings: &LogSettings,
 ) -> Result<(Chain, Option<Found>, u64), LogError> {
     let chain = Chain::open(disk, &settings.folder)?;
-    let logs = chain::logs(&chain.top)?;
-    let Some(name) = logs.last() else { return Ok((chain, None, 1)) };
+    let Some(name) = chain::newest(&chain.top)? else { return Ok((chain, None, 1)) };
+    if name.number >= LOGS_MANY {
+        tracing::warn!(
+            logs = name.number,
+            "the folder of audit logs has grown long: archive it, and go on with an empty one"
+        );
+    }
     let found = recover(&chain.disk, &chain.top, name, settings.origin.as_str());
     say(&found, &chain.top.join(name.folder()));
     Ok((chain, Some(found), name.number + 1))

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use tlog_tiles::tlog::{self, Hash, HashReader, record_hash, split_stored_hash_index};
 
-use super::reader::{Bundle, Folder, LogFolder, LogName, ReaderError, Unread, WIDTH};
+use super::reader::{Bundle, Folder, LogFolder, ReaderError, Unread, WIDTH};
 use super::verify::{
     Certificate, Checkpoint, Entry, NoteProblem, Signed, SignedText, TreeHead, VerifyingKey,
     read_tile,
@@ -82,11 +82,10 @@ impl Prover {
     /// It is not there, or has no certificate and checkpoint.
     pub fn open(path: &Path, number: u64) -> Result<Self, ProveError> {
         let folder = Folder::open(path).map_err(ProveError::Reader)?;
-        let listing = folder.list().map_err(ProveError::Reader)?;
-        let name = listing.logs.iter().find(|name| name.number == number);
-        let name: &LogName = name.ok_or(ProveError::NoLog(number))?;
+        let name = folder.find(number).map_err(ProveError::Reader)?;
+        let name = name.ok_or(ProveError::NoLog(number))?;
         let unread = |file| move |why| ProveError::Unread { file, why };
-        let log = folder.log(name).map_err(unread("the folder"))?;
+        let log = folder.log(&name).map_err(unread("the folder"))?;
         let certificate = log.certificate().map_err(unread("the certificate"))?;
         let checkpoint = log.checkpoint().map_err(unread("the checkpoint"))?;
         let note = SignedText::parse(&checkpoint);

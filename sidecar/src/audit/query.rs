@@ -45,7 +45,7 @@ impl Filter {
         if !time || !whole {
             return false;
         }
-        self.matches_item(entry, &Item::default())
+        self.matches_item(entry, &entry.whole)
             || entry.items.iter().any(|item| self.matches_item(entry, item))
     }
 
@@ -53,16 +53,20 @@ impl Filter {
     /// where it moved to.
     fn matches_item(&self, entry: &Entry<'_>, item: &Item<'_>) -> bool {
         let outcome = item.outcome.as_deref().unwrap_or(&entry.outcome);
-        let subjects =
-            [either(&item.subject, &entry.subject), either(&item.new_subject, &entry.new_subject)];
-        let contexts =
-            [either(&item.context, &entry.context), either(&item.new_context, &entry.new_context)];
-        let moved = item.from.as_ref().or(entry.from.as_ref());
+        let subjects = [
+            either(&item.subject, &entry.whole.subject),
+            either(&item.new_subject, &entry.whole.new_subject),
+        ];
+        let contexts = [
+            either(&item.context, &entry.whole.context),
+            either(&item.new_context, &entry.whole.new_context),
+        ];
+        let moved = item.from.as_ref().or(entry.whole.from.as_ref());
         let moved = moved.and_then(|moved| moved.ciphertext.as_deref());
-        let ciphertexts = [either(&item.ciphertext, &entry.ciphertext), moved];
+        let ciphertexts = [either(&item.ciphertext, &entry.whole.ciphertext), moved];
         is(self.outcome.as_deref(), Some(outcome))
-            && is(self.code.as_deref(), either(&item.code, &entry.code))
-            && is(self.key.as_deref(), either(&item.key, &entry.key))
+            && is(self.code.as_deref(), either(&item.code, &entry.whole.code))
+            && is(self.key.as_deref(), either(&item.key, &entry.whole.key))
             && subjects.iter().any(|there| is_hash(self.subject.as_deref(), *there))
             && contexts.iter().any(|there| is_hash(self.context.as_deref(), *there))
             && ciphertexts.iter().any(|there| is(self.ciphertext.as_deref(), *there))

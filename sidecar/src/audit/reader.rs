@@ -26,8 +26,8 @@ pub(crate) const WIDTH: u64 = 256;
 pub(crate) const NOTE_BYTES_MAX: usize = 128 << 10;
 /// Longest list of keys that is read.
 const KEYS_BYTES_MAX: usize = 256 << 10;
-/// More folders than this are no chain that a sidecar wrote.
-const LOGS_MAX: usize = 100_000;
+/// More folders than this are not looked at: fifteen years of a sidecar that starts each minute. Their names alone are kept.
+const LOGS_MAX: usize = 8_000_000;
 /// Names of other things in the folder that are told.
 const STRAYS_MAX: usize = 20;
 
@@ -42,7 +42,9 @@ pub enum ReaderError {
     #[error("there is no audit log in this folder: name the folder with `000001-...` in it")]
     NoLogs,
     /// More than a chain can have.
-    #[error("there are more than {LOGS_MAX} logs in this folder")]
+    #[error(
+        "there are more than {LOGS_MAX} logs in this folder: a folder is to be archived long before that"
+    )]
     TooManyLogs,
 }
 
@@ -107,25 +109,46 @@ impl Folder {
     /// # Errors
     /// It cannot be listed, holds no log, or more than a chain has.
     pub fn list(&self) -> Result<Listing, ReaderError> {
-        let failed = |error: rustix::io::Errno| ReaderError::Folder(error.into());
         let mut listing = Listing { logs: Vec::new(), strays: Vec::new() };
-        for entry in rustix::fs::Dir::read_from(&self.0).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name().to_string_lossy();
+        for name in self.names()? {
+            let name = name?;
             match LogName::parse(&name) {
+                Some(_) if listing.logs.len() == LOGS_MAX => return Err(ReaderError::TooManyLogs),
                 Some(log) => listing.logs.push(log),
                 // What begins with a dot is half made, and means nothing.
                 None if name.starts_with('.') || matches!(&*name, "lock" | "authorities") => {}
-                None if listing.strays.len() < STRAYS_MAX => listing.strays.push(name.into_owned()),
+                None if listing.strays.len() < STRAYS_MAX => listing.strays.push(name),
                 None => {}
-            }
-            if listing.logs.len() > LOGS_MAX {
-                return Err(ReaderError::TooManyLogs);
             }
         }
         listing.logs.sort();
         listing.strays.sort();
         if listing.logs.is_empty() { Err(ReaderError::NoLogs) } else { Ok(listing) }
+    }
+
+    /// The log of this number; of several, the one whose id is the first.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub fn find(&self, number: u64) -> Result<Option<LogName>, ReaderError> {
+        let mut found: Option<LogName> = None;
+        for name in self.names()? {
+            let log = LogName::parse(&name?).filter(|log| log.number == number);
+            found = match (found, log) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+        }
+        Ok(found)
+    }
+
+    /// What is in the folder, one after the other.
+    fn names(&self) -> Result<impl Iterator<Item = Result<String, ReaderError>>, ReaderError> {
+        let failed = |error: rustix::io::Errno| ReaderError::Folder(error.into());
+        let entries = rustix::fs::Dir::read_from(&self.0).map_err(failed)?;
+        Ok(entries.map(move |entry| {
+            Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned())
+        }))
     }
 
     /// The folder of one log.

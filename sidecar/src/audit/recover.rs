@@ -63,7 +63,7 @@ struct Survey {
 
 /// Looks at the log `name`, and mends it unless it is damaged. What cannot be read counts as damage, and what cannot be
 /// mended stays as it is: neither keeps the next log from beginning.
-pub(super) fn recover(disk: &Disk, top: &Path, name: &LogName, origin: &str) -> Found {
+pub(super) fn recover(disk: &Disk, top: &Path, name: LogName, origin: &str) -> Found {
     let folder = top.join(name.folder());
     let mut survey = Survey::of(folder);
     survey.grow();
@@ -81,7 +81,7 @@ pub(super) fn recover(disk: &Disk, top: &Path, name: &LogName, origin: &str) -> 
     }
     let said = survey.statement.map(|said| said.log);
     Found {
-        origin: said.unwrap_or_else(|| format!("{origin}/{}", name.id)),
+        origin: said.unwrap_or_else(|| format!("{origin}/{}", name.id())),
         checkpoint_size,
         size,
         root: survey.tree.root().0,

@@ -6,7 +6,7 @@ use super::batch::Batch;
 use super::certificate::Before;
 use super::chain;
 use super::error::LogError;
-use super::log::{Log, blocking};
+use super::log::{Log, blocking, locked};
 use super::plan::{Plan, checked};
 use super::queue::Command;
 use super::start::{Ended, LogStart, Previous};
@@ -71,6 +71,7 @@ impl Log {
         let first = checked(first(&begun))?;
         let (disk, top) = (self.disk.clone(), self.settings.folder.clone());
         let authority = certificate.authority.clone();
+        locked(&self.retention).trust(&authority);
         blocking(move || chain::write_authority(&disk, &top, &authority).map_err(LogError::Disk))
             .await?;
         let next = Box::new(plan.beginning(certificate, first));

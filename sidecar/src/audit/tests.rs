@@ -10,6 +10,7 @@ use crate::clock::Clock as _;
 mod counts;
 mod recovery;
 mod trouble;
+mod upkeep;
 
 #[tokio::test]
 async fn what_is_appended_is_there_in_order_and_the_log_is_closed() {
@@ -338,6 +339,8 @@ async fn old_logs_are_compressed_and_in_time_pruned() {
     let due = log.due_for_pruning(place.clock.now()).await.unwrap();
     let [old] = &due[..] else { panic!("{due:?}") };
     assert_eq!((old.number, &*old.origin, old.size), (1, &*first.origin, 602));
+    let kept = Duration::from_secs(1_000);
+    assert_eq!((old.retention, old.ended.after(kept) < place.clock.now().wall), (kept, true));
     log.delete(old.clone()).await.unwrap();
     assert_eq!(files(&place.logs()[0]), ["certificate", "checkpoint"]);
     assert!(log.due_for_pruning(place.clock.now()).await.unwrap().is_empty());

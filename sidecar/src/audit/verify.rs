@@ -6,6 +6,7 @@
 //! to log, the form of each entry, and what somebody outside kept. It goes on after a problem, and lists all.
 //! Invariants: the tests of `tests/suite/audit_logs`, an attack each.
 
+mod books;
 mod entry;
 mod frontier;
 mod gather;
@@ -24,7 +25,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::reader::{Folder, Listing, ReaderError, Unread};
-use heads::{Head, read_heads};
+use books::Books;
+use heads::{Head, Heads};
 use judge::{Case, Judged};
 use walk::{Walk, Walked};
 
@@ -106,16 +108,18 @@ pub fn verify<G: Gather>(
     for stray in &listing.strays {
         findings.remark(None, None, format!("{stray:?} in the folder is no part of a log"));
     }
-    let heads = read_heads(&folder, &listing.logs, trust, &authorities, &mut findings);
-    let judged = judge_all(&folder, &heads, trust, gather, progress);
-    let logs = close_the_books(judged, trust, &mut findings);
-    let verdict = verdict_of(&logs, &findings);
+    let mut heads = Heads::new(&folder, &listing.logs, trust, &authorities, &mut findings);
+    let mut books = Books::new();
+    judge_all(&mut heads, gather, progress, &mut |log| books.enter(log, trust, &mut findings));
+    let verdict = books.close(&mut heads, trust, &mut findings);
     Ok(Verification {
         verdict,
         trusts_itself: trust.authorities.is_none(),
         authorities: authorities.iter().map(ToString::to_string).collect(),
-        entries: logs.iter().fold(0, |sum, log| sum.saturating_add(log.entries)),
-        logs,
+        logs: books.logs,
+        more_logs: books.more_logs,
+        entries: books.entries,
+        times_ms: books.times_ms,
         problems: findings.problems,
         more_problems: findings.more_problems,
         remarks: findings.remarks,
@@ -158,162 +162,47 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, |count| count.get().min(THREADS_MAX))
 }
 
+/// Judges one log after the other: of no more than two there is anything in memory.
 fn judge_all<G: Gather>(
-    folder: &Folder,
-    heads: &[Head],
-    trust: &Trust,
+    heads: &mut Heads<'_>,
     gather: &mut G,
     progress: &mut dyn FnMut(Progress),
-) -> Vec<Judged> {
-    let total = heads.iter().filter_map(|head| head.signed).map(|signed| signed.size);
-    let total = total.fold(0, u64::saturating_add);
+    take: &mut dyn FnMut(Judged),
+) {
+    let total = heads.total();
     let mut done = 0_u64;
-    let mut all = Vec::with_capacity(heads.len());
-    for (position, head) in heads.iter().enumerate() {
-        let next = heads.get(position.saturating_add(1)..).unwrap_or_default();
-        // Of two with one number, the next is not the one after.
-        let next = next.iter().find(|next| next.name.number > head.name.number);
+    for position in 0..heads.count() {
+        let Some(head) = heads.take(position) else { continue };
+        let (folder, trust) = (heads.folder, heads.trust);
+        let next = heads.after(position);
         let kept = trust.kept.iter().filter(|kept| Some(&*kept.origin) == head.origin()).collect();
         let mut advance = |more: u64| {
             done = done.saturating_add(more);
             progress(Progress { done, total });
         };
-        all.push(judge_one(folder, head, next, kept, gather, &mut advance));
+        take(judge_one(folder, head, next, kept, gather, &mut advance));
     }
-    all
 }
 
 fn judge_one<G: Gather>(
     folder: &Folder,
-    head: &Head,
+    head: Head,
     next: Option<&Head>,
     kept: Vec<&Kept>,
     gather: &mut G,
     progress: &mut dyn FnMut(u64),
 ) -> Judged {
-    let previous = next.map(|next| {
-        let certificate = next.certificate.as_ref();
-        (next.name.number, certificate.and_then(|certificate| certificate.previous.as_ref()))
-    });
-    let Ok(log) = folder.log(&head.name) else { return unreadable(head) };
+    let Ok(log) = folder.log(&head.name) else { return Judged::unread(head, None) };
     let signed = head.signed.map_or(0, |signed| signed.size);
-    let found = previous.and_then(|(_, previous)| previous).map(|previous| previous.head.size);
-    let marks = kept.iter().map(|kept| kept.head.size).chain(found).chain([signed]).collect();
+    let found = head.found(next);
+    let marks = kept.iter().map(|kept| kept.head.size).chain(found.map(|found| found.size));
+    let marks = marks.chain([signed]).collect();
     let number = head.name.number;
     let walk = Walk { log: &log, number, signed, marks, hashes: true, threads: threads(), gather };
     let walked: Walked = walk.run(progress);
     let closed = walked.said.last_close.is_some_and(|at| at.saturating_add(1) == walked.entries);
     // The lock is asked for only where it matters.
     let is_held = next.is_none() && !(closed && signed == walked.entries) && folder.is_held();
-    Case { head, log: &log, next: previous, kept, is_held, walked }.judge()
-}
-
-/// A log whose folder cannot be opened, which its head has told.
-fn unreadable(head: &Head) -> Judged {
-    let mut findings = Findings::default();
-    head.findings.problems.iter().for_each(|problem| findings.problem(problem.clone()));
-    Judged {
-        report: LogReport {
-            number: head.name.number,
-            origin: None,
-            state: LogState::Tampered,
-            entries: 0,
-            signed: 0,
-            vouched_by_next: 0,
-            vouched_by_nothing: 0,
-            times_ms: None,
-        },
-        findings,
-        missing: Findings::default(),
-        heads: [None, None],
-        is_empty: false,
-        prunes: Vec::new(),
-        kept: Vec::new(),
-    }
-}
-
-/// What can be said only when all logs have been read: which were pruned, and which that somebody kept are not here.
-fn close_the_books(judged: Vec<Judged>, trust: &Trust, findings: &mut Findings) -> Vec<LogReport> {
-    let prunes: Vec<_> = judged
-        .iter()
-        .flat_map(|log| {
-            log.prunes.iter().map(|(at, prune)| (log.report.number, *at, prune.clone()))
-        })
-        .collect();
-    for kept in &trust.kept {
-        let here = judged.iter().any(|log| log.report.origin.as_deref() == Some(&*kept.origin));
-        if !here {
-            let what = format!(
-                "a checkpoint of {} over {} entries was kept, and that log is not here: it was left out, or an older copy of the folder was put back",
-                kept.origin, kept.head.size
-            );
-            findings.problem(Problem::of_folder(Wrong::Kept, what));
-        }
-    }
-    let mut reports = Vec::with_capacity(judged.len());
-    for mut log in judged {
-        pruning(&mut log, &prunes);
-        if !log.findings.is_clean() {
-            log.report.state = LogState::Tampered;
-        }
-        reports.push(log.report);
-        findings.append(log.findings);
-    }
-    reports
-}
-
-fn pruning(log: &mut Judged, prunes: &[(u64, u64, prunes::Prune)]) {
-    let number = log.report.number;
-    let of_it = prunes.iter().find(|(_, _, prune)| prune.number == Some(number));
-    let is_missing = log.is_empty || !log.missing.is_clean();
-    let Some((by, at, prune)) = of_it else {
-        if log.is_empty {
-            let what = "the log has no entries, and no later log says that it was pruned";
-            let problem = Problem::of_log(number, Wrong::EntriesMissing, what).at(0);
-            return log.findings.problem(problem);
-        }
-        return log.findings.append(std::mem::take(&mut log.missing));
-    };
-    if *by <= number || !prune.is_of(log.report.origin.as_deref(), &log.heads) {
-        let what =
-            format!("`prune` does not name log {number} as it was: another origin, size or root");
-        log.findings.problem(Problem::of_log(*by, Wrong::Prune, what).at(*at));
-        return log.findings.append(std::mem::take(&mut log.missing));
-    }
-    if !is_missing {
-        let what = format!("log {by} says that this log was pruned, and its entries are here");
-        return log.findings.remark(Some(number), None, what);
-    }
-    log.report.state = LogState::Pruned;
-    if !log.is_empty {
-        let what = format!("log {by} says that this log was pruned, and some of it is left");
-        log.findings.remark(Some(number), None, what);
-    }
-    for kept in &log.kept {
-        let known = log.heads.iter().flatten().find(|head| head.size == kept.head.size);
-        match known {
-            Some(head) if head.root != kept.head.root => {
-                let what = "the root of the pruned log is not that of the checkpoint that was kept";
-                log.findings.problem(Problem::of_log(number, Wrong::Kept, what));
-            }
-            Some(_) => {}
-            None => {
-                let what = "the log was pruned: the kept checkpoint cannot be held against it";
-                log.findings.remark(Some(number), None, what);
-            }
-        }
-    }
-}
-
-fn verdict_of(logs: &[LogReport], findings: &Findings) -> Verdict {
-    let of_log = |log: &LogReport| match log.state {
-        LogState::Closed | LogState::Pruned => Verdict::Clean,
-        LogState::Open => Verdict::Open,
-        LogState::UncleanEnd => Verdict::UncleanEnd,
-        LogState::Tampered => Verdict::Tampered,
-    };
-    if !findings.is_clean() {
-        return Verdict::Tampered;
-    }
-    logs.iter().map(of_log).max().unwrap_or(Verdict::Clean)
+    let (ended, next) = (head.ended(next), next.map(|next| next.name.number));
+    Case { head: &head, log: &log, ended, next, found, kept, is_held, walked }.judge()
 }

@@ -181,6 +181,7 @@ impl NoteKey {
 pub(super) struct Log {
     pub(super) folder: PathBuf,
     pub(super) number: u64,
+    pub(super) began_ms: u64,
     pub(super) origin: String,
     pub(super) key: NoteKey,
     pub(super) entries: Vec<Vec<u8>>,
@@ -256,7 +257,8 @@ impl Chain {
             format!("{} {size} {}", log.origin, Tree::of(&log.entries).root(size))
         });
         let folder = self.folder.join(format!("{number:06}-{id}"));
-        let mut log = Log { folder, number, origin, key, entries: Vec::new(), signed: 0 };
+        let (began_ms, entries) = (self.now_ms, Vec::new());
+        let mut log = Log { folder, number, began_ms, origin, key, entries, signed: 0 };
         let certificate = self.certificate(&log, &previous);
         put(&log.folder.join("certificate"), certificate.as_bytes());
         let digest = Sha256::digest(certificate);
@@ -316,6 +318,18 @@ impl Chain {
         let log = self.logs.last_mut().unwrap();
         log.signed = signed;
         log.write(signed);
+    }
+
+    /// Deletes the entries of a log that was to be kept for `retention_s`. The detail of the entry that says so.
+    pub(super) fn prune(&self, number: usize, retention_s: u64) -> Value {
+        let (log, next) = (self.log(number), self.log(number + 1));
+        let ended = rfc3339(log.began_ms.max(next.began_ms));
+        let root = BASE64.encode(Tree::of(&log.entries).root(log.signed).0);
+        std::fs::remove_dir_all(log.folder.join("tile")).unwrap();
+        json!({
+            "number": number, "origin": log.origin, "size": log.signed, "root": root,
+            "ended": format!("{}Z", &ended[..19]), "retention_s": retention_s,
+        })
     }
 
     pub(super) fn log(&self, number: usize) -> &Log {

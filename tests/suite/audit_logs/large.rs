@@ -188,6 +188,27 @@ fn peak_kib(folder: &std::path::Path) -> u64 {
 }
 
 #[test]
+#[ignore = "for figures"]
+fn twenty_thousand_logs() {
+    let mut chain = Chain::begin(&folder("20k"), authority());
+    (0..20_000).for_each(|_| chain.closed(3));
+}
+
+#[test]
+fn memory_hardly_grows_with_the_number_of_logs() {
+    let folder = tempfile::tempdir().unwrap();
+    let peak = |name: &str, count| {
+        let folder = folder.path().join(name);
+        let mut chain = Chain::begin(&folder, authority());
+        (0..count).for_each(|_| chain.closed(3));
+        peak_kib(&folder)
+    };
+    let (small, large) = (peak("few", 100), peak("many", 3_000));
+    // A line of the list each, and not their certificates: those alone would be three thousand KiB more.
+    assert!(large < small + 1500, "{small} KiB, {large} KiB");
+}
+
+#[test]
 fn memory_does_not_grow_with_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let peak = |name: &str, count| {

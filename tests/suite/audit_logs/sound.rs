@@ -1,10 +1,8 @@
 //! Logs that nobody tampered with: clean, open, ended uncleanly, pruned, compressed, witnessed.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::builder::{Chain, NoteKey, Tree, bundle, bundle_path, entry, gzip, put};
+use super::builder::{Chain, NoteKey, bundle, bundle_path, entry, gzip, put, rfc3339};
 use super::verifiers::{audit, run, second, verify};
 use super::{authority, three_logs};
 
@@ -136,14 +134,12 @@ fn compressed_bundles_are_as_good_as_plain_ones() {
     verify(folder.path(), &[]).tampered("entries_missing", 1, 256);
 }
 
-/// A chain whose first log was pruned, as an entry of the third says.
+/// A chain whose first log is pruned in time, as an entry of the newest says.
 fn pruned(chain: &mut Chain) {
-    let first = chain.log(1);
-    let (size, root) = (first.signed, Tree::of(&first.entries).root(first.signed).0);
-    let detail = json!({ "number": 1, "origin": first.origin, "size": size, "root": BASE64_STANDARD.encode(root) });
-    std::fs::remove_dir_all(first.folder.join("tile")).unwrap();
+    chain.now_ms += 3_600_000;
     chain.open();
     chain.work(3);
+    let detail = chain.prune(1, 3_600);
     let prune = chain.entry("prune", &json!({ "detail": detail }));
     chain.logs.last_mut().unwrap().entries.push(prune);
     chain.close();
@@ -168,15 +164,80 @@ fn a_pruned_log_is_clean_if_a_later_entry_says_so_as_it_was() {
 }
 
 #[test]
+fn a_log_that_was_pruned_before_its_time_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let verdict_of = |change: &dyn Fn(&mut Value, u64)| {
+        let _ = std::fs::remove_dir_all(folder.path());
+        let mut chain = three_logs(folder.path());
+        let ended_ms = chain.logs[1].began_ms / 1000 * 1000;
+        chain.open();
+        // The last moment at which it is early; entries are ten milliseconds apart.
+        chain.now_ms = ended_ms + 3_600_000 - 20;
+        let mut detail = chain.prune(1, 3_600);
+        change(&mut detail, ended_ms);
+        let prune = chain.entry("prune", &json!({ "detail": detail }));
+        chain.logs.last_mut().unwrap().entries.push(prune);
+        chain.close();
+        verify(folder.path(), &[])
+    };
+    let early = verdict_of(&|_, _| {});
+    early.tampered("pruned_early", 4, 1);
+    early.only(&["pruned_early"]);
+    verdict_of(&|detail, _| detail["retention_s"] = json!(3_599)).is("clean");
+    // An end that no certificate has: an older one was there once, or none was looked at.
+    let said = verdict_of(&|detail, ended_ms| {
+        detail["ended"] = json!(format!("{}Z", &rfc3339(ended_ms - 60_000)[..19]));
+    });
+    said.tampered("pruned_early", 4, 1);
+    for (field, value) in [
+        ("retention_s", Value::Null),
+        ("retention_s", json!(-1)),
+        ("retention_s", json!(1.5)),
+        ("retention_s", json!("3599")),
+        ("ended", Value::Null),
+        ("ended", json!("yesterday")),
+    ] {
+        let said = verdict_of(&|detail, _| {
+            detail["retention_s"] = json!(3_599);
+            detail[field] = value.clone();
+        });
+        said.tampered("pruned_early", 4, 1);
+    }
+}
+
+#[test]
+fn a_log_that_was_kept_for_less_than_somebody_wants_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = three_logs(folder.path());
+    pruned(&mut chain);
+    verify(folder.path(), &["--retention-min", "3600s"]).is("clean");
+    verify(folder.path(), &["--retention-min", "3601s"]).tampered("pruned_early", 4, 4);
+}
+
+#[test]
+fn the_end_of_a_log_is_the_later_of_its_certificates() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::begin(folder.path(), authority());
+    chain.closed(10);
+    // The next sidecar's clock is a year behind.
+    chain.now_ms -= 365 * 86_400_000;
+    chain.closed(10);
+    chain.now_ms += 3_600_000;
+    chain.open();
+    let detail = chain.prune(1, 3_600);
+    let prune = chain.entry("prune", &json!({ "detail": detail }));
+    chain.logs.last_mut().unwrap().entries.push(prune);
+    chain.close();
+    verify(folder.path(), &[]).tampered("pruned_early", 3, 1);
+}
+
+#[test]
 fn a_prune_entry_that_nothing_vouches_for_excuses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut chain = three_logs(folder.path());
     chain.killed(10, 10);
-    let first = chain.log(1);
-    let root = BASE64_STANDARD.encode(Tree::of(&first.entries).root(600).0);
-    let detail = json!({ "number": 1, "origin": first.origin, "size": 600, "root": root });
+    let detail = chain.prune(1, 0);
     let forged = entry(chain.now_ms + 10, "prune", &json!({ "detail": detail }));
-    std::fs::remove_dir_all(first.folder.join("tile")).unwrap();
     let last = chain.log(4);
     put(&last.folder.join("tail"), &bundle(&[&last.entries[..], &[forged]].concat()));
     verify(folder.path(), &[]).tampered("entries_missing", 1, 0);

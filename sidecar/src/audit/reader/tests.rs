@@ -152,3 +152,16 @@ fn a_folder_without_logs_is_told_from_none() {
     let listing = open("").unwrap().list().unwrap();
     assert_eq!((listing.logs.len(), &*listing.strays), (1, &["lost+found".to_owned()][..]));
 }
+
+#[test]
+fn a_log_is_found_by_its_number() {
+    let (folder, name) = one_log();
+    for other in ["000002-c", "000002-b", "1000000-d"] {
+        std::fs::create_dir(folder.path().join(other)).unwrap();
+    }
+    let opened = Folder::open(folder.path()).unwrap();
+    assert_eq!(opened.find(1).unwrap(), Some(name));
+    assert_eq!(opened.find(2).unwrap().unwrap().id, "b");
+    assert_eq!(opened.find(1_000_000).unwrap().unwrap().id, "d");
+    assert_eq!(opened.find(3).unwrap(), None);
+}

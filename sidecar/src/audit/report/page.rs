@@ -217,12 +217,17 @@ fn ranked(title: &str, of: &str, counts: &Counts<String, Row>) -> String {
     section(title, &table(&headings, &rows))
 }
 
-fn pairs(counts: &Counts<(String, String), Row>, headings: [&str; 2]) -> String {
+/// What was counted under several names at once, the most frequent first.
+fn together<const NAMES: usize>(
+    counts: &Counts<[String; NAMES], Row>,
+    headings: [&str; NAMES],
+) -> String {
     let mut all: Vec<_> = counts.known.iter().collect();
     all.sort_by(|(a, a_row), (b, b_row)| b_row.all.cmp(&a_row.all).then_with(|| a.cmp(b)));
-    let row = |((one, other), row): &(&(String, String), &Row)| {
+    let cells = |names: [String; NAMES], rest: &[String]| [&names[..], rest].concat();
+    let row = |(names, row): &(&[String; NAMES], &Row)| {
         let [first, last] = row.times_ms.unwrap_or_default().map(moment);
-        vec![escape(one), escape(other), grouped(row.all), first, last]
+        cells(names.each_ref().map(|name| escape(name)), &[grouped(row.all), first, last])
     };
     let mut rows: Vec<_> = all.iter().take(ROWS_MAX).map(row).collect();
     let rest = all
@@ -231,22 +236,25 @@ fn pairs(counts: &Counts<(String, String), Row>, headings: [&str; 2]) -> String 
         .map(|(_, row)| row.all)
         .fold(counts.others.all, u64::saturating_add);
     if rest > 0 {
-        rows.push(vec!["<i>all others</i>".to_owned(), String::new(), grouped(rest)]);
+        let mut names = [const { String::new() }; NAMES];
+        if let Some(first) = names.first_mut() {
+            "<i>all others</i>".clone_into(first);
+        }
+        rows.push(cells(names, &[grouped(rest)]));
     }
-    let [one, other] = headings;
-    table(&[one, other, "#times", "first", "last"], &rows)
+    table(&[&headings[..], &["#times", "first", "last"]].concat(), &rows)
 }
 
 fn refusals(tally: &Tally) -> String {
     let mut body = "<h3>Denied, by caller</h3>\n".to_owned();
     body.push_str(&match tally.denials.known.is_empty() {
         true => none("Nothing was denied."),
-        false => pairs(&tally.denials, ["caller", "code"]),
+        false => together(&tally.denials, ["caller", "key", "code"]),
     });
     body.push_str("<h3>Failed, by operation</h3>\n");
     body.push_str(&match tally.failures.known.is_empty() {
         true => none("Nothing failed."),
-        false => pairs(&tally.failures, ["operation", "code"]),
+        false => together(&tally.failures, ["operation", "code"]),
     });
     if !tally.refused.known.is_empty() {
         body.push_str("<h3>Turned away before it was known what they wanted</h3>\n");

@@ -79,10 +79,10 @@ pub(super) struct Tally {
     pub(super) days: Counts<u64, Row>,
     /// By the hour of the day, in UTC.
     pub(super) hours: [u64; 24],
-    /// By caller and code: what policy or Keypod refused.
-    pub(super) denials: Counts<(String, String), Row>,
-    /// By operation and code: what failed.
-    pub(super) failures: Counts<(String, String), Row>,
+    /// By caller, key and code: what policy or Keypod refused, a batch's items one by one.
+    pub(super) denials: Counts<[String; 3], Row>,
+    /// By operation and code: what failed, a batch's items one by one.
+    pub(super) failures: Counts<[String; 2], Row>,
     /// By code: what was turned away before anybody knew what it was.
     pub(super) refused: Counts<String, u64>,
     /// Entries that callers made while they had broken the glass.
@@ -114,13 +114,15 @@ impl Tally {
             "refused" => self.refuse(entry),
             _ => {}
         }
-        // What a change or a stream came to is another entry, and a long batch has several.
-        let again = entry.part.is_some_and(|[part, _]| part > 1);
-        let Some(caller) = entry.caller.as_deref().filter(|_| entry.outcome != "begun" && !again)
-        else {
+        // What a change or a stream came to is another entry.
+        let Some(caller) = entry.caller.as_deref().filter(|_| entry.outcome != "begun") else {
             return;
         };
-        self.request(caller, entry);
+        self.unwell(caller, entry);
+        // A long batch has several entries, each with items of its own, and is one request.
+        if entry.part.is_none_or(|[part, _]| part <= 1) {
+            self.request(caller, entry);
+        }
     }
 
     fn request(&mut self, caller: &str, entry: &Entry<'_>) {
@@ -135,17 +137,33 @@ impl Tally {
         if let Some(count) = self.hours.get_mut(hour) {
             count.add(1);
         }
-        if let Some(key) = &entry.key {
+        if let Some(key) = &entry.whole.key {
             self.keys.add(name(key), row);
-        }
-        let code = name(entry.code.as_deref().unwrap_or("no code"));
-        if denied {
-            self.denials.add((name(caller), code), row);
-        } else if failed {
-            self.failures.add((name(&entry.operation), code), row);
         }
         if entry.emergency {
             self.in_emergency.add(name(caller), row);
+        }
+    }
+
+    /// Counts what was denied and what failed. What an item does not say itself, its entry says.
+    fn unwell(&mut self, caller: &str, entry: &Entry<'_>) {
+        let items = match &*entry.items {
+            [] => std::slice::from_ref(&entry.whole),
+            items => items,
+        };
+        let row = Row { all: 1, times_ms: Some([entry.time_ms; 2]), ..Row::default() };
+        for item in items {
+            let code = item.code.as_ref().or(entry.whole.code.as_ref());
+            let code = name(code.map_or("no code", |code| code));
+            match item.outcome.as_ref().unwrap_or(&entry.outcome).as_ref() {
+                "denied" => {
+                    let key = item.key.as_ref().or(entry.whole.key.as_ref());
+                    let key = name(key.map_or("no key", |key| key));
+                    self.denials.add([name(caller), key, code], row);
+                }
+                "failed" => self.failures.add([name(&entry.operation), code], row),
+                _ => {}
+            }
         }
     }
 
@@ -197,9 +215,9 @@ impl Tally {
 }
 
 fn event(place: Place, entry: &Entry<'_>) -> Event {
-    let mut what: Vec<String> = entry.key.iter().map(|key| name(key)).collect();
+    let mut what: Vec<String> = entry.whole.key.iter().map(|key| name(key)).collect();
     what.extend(entry.version.map(|version| format!("version {version}")));
-    what.extend(entry.code.as_ref().map(|code| name(code)));
+    what.extend(entry.whole.code.as_ref().map(|code| name(code)));
     // The fields of a detail that people ask for; hashes are for programs.
     for (field, value) in entry.detail.iter().flatten().take(12) {
         let shown = match value {

@@ -35,7 +35,9 @@ fn page_of(entries: &[serde_json::Value]) -> String {
             vouched_by_nothing: 0,
             times_ms: None,
         }],
+        more_logs: 0,
         entries: entries.len() as u64,
+        times_ms: None,
         problems: Vec::new(),
         more_problems: 0,
         remarks: Vec::new(),
@@ -118,8 +120,34 @@ fn requests_are_counted_once() {
     let page = page_of(&entries);
     assert!(page.contains("<b>3</b><span>requests</span>"), "{page}");
     assert!(page.contains("<b>1</b><span>denied</span>"));
-    assert!(page.contains("<td>billing</td><td>forbidden</td><td class=\"number\">1</td>"));
+    let denied = "<td>billing</td><td>cards</td><td>forbidden</td><td class=\"number\">1</td>";
+    assert!(page.contains(denied), "{page}");
     assert!(page.contains("<b>1</b><span>changes of keys</span>"));
+}
+
+#[test]
+fn an_item_that_was_denied_counts_though_its_batch_went_well() {
+    let denied = json!({ "outcome": "denied", "code": "forbidden", "key": "patients" });
+    let batch = |part: u64, items: serde_json::Value| {
+        let fields = json!({ "caller": "billing", "part": [part, 2], "items": items });
+        entry("decrypt_batch", fields)
+    };
+    let first = batch(1, json!([{ "key": "cards" }, denied, denied]));
+    let failed = json!({ "outcome": "failed", "code": "decryption_failed", "key": "cards" });
+    let second = batch(2, json!([denied, failed]));
+    let page = page_of(&[first, second]);
+    let row = "<td>billing</td><td>patients</td><td>forbidden</td><td class=\"number\">3</td>";
+    assert!(page.contains(row), "{page}");
+    let row = "<td>decrypt_batch</td><td>decryption_failed</td><td class=\"number\">1</td>";
+    assert!(page.contains(row), "{page}");
+    assert!(page.contains("<b>1</b><span>requests</span>"));
+    // A batch that was denied as a whole: its items say no outcome of their own.
+    let fields = json!({
+        "caller": "intake", "key": "cards", "outcome": "denied", "code": "forbidden", "items": [{}, {}],
+    });
+    let page = page_of(&[entry("encrypt_batch", fields)]);
+    let row = "<td>intake</td><td>cards</td><td>forbidden</td><td class=\"number\">2</td>";
+    assert!(page.contains(row), "{page}");
 }
 
 #[test]

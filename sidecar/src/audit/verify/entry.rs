@@ -42,7 +42,7 @@ pub struct Moved<'a> {
     pub ciphertext: Option<Cow<'a, str>>,
 }
 
-/// One of a batch: the fields that differ from the entry's own.
+/// What an entry is about, or one of a batch: then the fields that differ from the entry's own.
 #[derive(Clone, Debug, Default)]
 pub struct Item<'a> {
     /// What came of it.
@@ -74,30 +74,16 @@ pub struct Entry<'a> {
     pub operation: Cow<'a, str>,
     /// What came of it.
     pub outcome: Cow<'a, str>,
-    /// Why not.
-    pub code: Option<Cow<'a, str>>,
     /// The request's id.
     pub request: Option<Cow<'a, str>>,
     /// Who.
     pub caller: Option<Cow<'a, str>>,
-    /// The key's name.
-    pub key: Option<Cow<'a, str>>,
     /// The version that sealed or opened.
     pub version: Option<u64>,
     /// Bytes of plaintext or ciphertext.
     pub bytes: Option<u64>,
-    /// `V:H` of the subject.
-    pub subject: Option<Cow<'a, str>>,
-    /// `V:H` of the whole context.
-    pub context: Option<Cow<'a, str>>,
-    /// The hash of the ciphertext's header.
-    pub ciphertext: Option<Cow<'a, str>>,
-    /// Of a rewrap: `V:H` of the subject that it moved to.
-    pub new_subject: Option<Cow<'a, str>>,
-    /// Of a rewrap: `V:H` of the context that it moved to.
-    pub new_context: Option<Cow<'a, str>>,
-    /// Of a rewrap: what was moved.
-    pub from: Option<Moved<'a>>,
+    /// What it is about. Of a batch, what all of its items have in common; without the outcome, which it has itself.
+    pub whole: Item<'a>,
     /// The caller had broken the glass.
     pub emergency: bool,
     /// It took a second person.

@@ -1,14 +1,19 @@
 //! The small files of a folder: the certificate and the checkpoint of each log, and whether they make one chain.
 //!
-//! Depends on [`super::notes`], [`super::key`] and [`crate::audit::reader`].
+//! Depends on [`super::notes`], [`super::key`] and [`crate::audit::reader`]. They are read one after the other.
 
 use std::collections::BTreeMap;
 
+use super::judge::Judged;
 use super::key::VerifyingKey;
 use super::notes::{Certificate, Checkpoint, Previous, Signed, SignedText, TreeHead};
-use super::trust::Trust;
+use super::trust::{Kept, Trust};
 use super::verdict::{Findings, Problem, Wrong};
 use crate::audit::reader::{Folder, LogFolder, LogName, Unread};
+use crate::clock::UnixSeconds;
+
+/// Names of other chains that are counted.
+const PREFIXES_MAX: usize = 10_000;
 
 /// What is known of a log before its entries are read.
 #[derive(Debug)]
@@ -25,6 +30,18 @@ pub(super) struct Head {
 impl Head {
     pub(super) fn origin(&self) -> Option<&str> {
         self.certificate.as_ref().map(|certificate| &*certificate.origin)
+    }
+
+    /// When the log ended: when it or the next one was certified, whichever is later.
+    pub(super) fn ended(&self, next: Option<&Self>) -> Option<UnixSeconds> {
+        let (own, next) = (self.certificate.as_ref()?, next?.certificate.as_ref()?);
+        Some(own.time.max(next.time))
+    }
+
+    /// What the next certificate says of it.
+    pub(super) fn found(&self, next: Option<&Self>) -> Option<TreeHead> {
+        let previous = next?.certificate.as_ref()?.previous.as_ref()?;
+        (Some(&*previous.origin) == self.origin()).then_some(previous.head)
     }
 
     fn problem(&mut self, kind: Wrong, file: &str, what: impl Into<String>) {
@@ -144,74 +161,93 @@ impl Head {
     }
 }
 
-/// Reads the heads of all `names`, and checks that they are one chain.
-pub(super) fn read_heads(
-    folder: &Folder,
-    names: &[LogName],
-    trust: &Trust,
-    authorities: &[VerifyingKey],
-    findings: &mut Findings,
-) -> Vec<Head> {
-    let mut heads: Vec<_> =
-        names.iter().map(|name| Head::read(folder, name, trust, authorities)).collect();
-    check_numbers(&heads, findings);
-    check_origins(&mut heads, trust);
-    check_previous(&mut heads);
-    heads
+/// The heads of all logs of a folder, of which two are in memory.
+#[derive(Debug)]
+pub(super) struct Heads<'a> {
+    pub(super) folder: &'a Folder,
+    names: &'a [LogName],
+    pub(super) trust: &'a Trust,
+    authorities: &'a [VerifyingKey],
+    survey: Survey,
+    /// One that was looked at before it is its turn.
+    ahead: Option<(usize, Head)>,
+    /// Number and origin of the one that was taken last.
+    before: Option<(u64, String)>,
 }
 
-fn check_numbers(heads: &[Head], findings: &mut Findings) {
-    let mut last = 0_u64;
-    for head in heads {
-        let number = head.name.number;
-        let wanted = last.saturating_add(1);
-        if number == last {
-            let what = "two logs have this number";
-            findings.problem(Problem::of_log(number, Wrong::Number, what));
-        } else if number == wanted.saturating_add(1) {
-            let what = "this log is left out: the next one is there";
-            findings.problem(Problem::of_log(wanted, Wrong::Number, what));
-        } else if number > wanted {
-            let what =
-                format!("this log and the next, up to {}, are left out", number.saturating_sub(1));
-            findings.problem(Problem::of_log(wanted, Wrong::Number, what));
+impl<'a> Heads<'a> {
+    /// Of the logs `names`, which are in the order of their numbers. They are read twice: what a log should be called, what
+    /// most of them are called says.
+    pub(super) fn new(
+        folder: &'a Folder,
+        names: &'a [LogName],
+        trust: &'a Trust,
+        authorities: &'a [VerifyingKey],
+        findings: &mut Findings,
+    ) -> Self {
+        check_numbers(names, findings);
+        let survey = Survey::of(folder, names, trust);
+        Self { folder, names, trust, authorities, survey, ahead: None, before: None }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.names.len()
+    }
+
+    /// How many entries the checkpoints are over.
+    pub(super) fn total(&self) -> u64 {
+        self.survey.total
+    }
+
+    /// The head at `position`, held against the one that was taken before it.
+    pub(super) fn take(&mut self, position: usize) -> Option<Head> {
+        let mut head = match self.ahead.take_if(|(at, _)| *at == position) {
+            Some((_, head)) => head,
+            None => self.read(self.names.get(position)?),
+        };
+        self.check_previous(&mut head);
+        Some(head)
+    }
+
+    /// The log after that at `position`: of two with one number, the next is not the one after.
+    pub(super) fn after(&mut self, position: usize) -> Option<&Head> {
+        let number = self.names.get(position)?.number;
+        let rest = self.names.get(position..)?;
+        let next = position.saturating_add(rest.partition_point(|name| name.number <= number));
+        let name = self.names.get(next)?;
+        if self.ahead.as_ref().is_none_or(|(at, _)| *at != next) {
+            self.ahead = Some((next, self.read(name)));
         }
-        last = number;
+        self.ahead.as_ref().map(|(_, head)| head)
     }
-}
 
-/// All logs of a chain have one origin but for their ids: the one that was asked for, or the one that most of them have.
-fn check_origins(heads: &mut [Head], trust: &Trust) {
-    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    for certificate in heads.iter().filter_map(|head| head.certificate.as_ref()) {
-        let count = counts.entry(certificate.prefix()).or_default();
-        *count = count.saturating_add(1);
+    /// The log of this number, which has been judged, for what a `prune` entry says of it.
+    pub(super) fn again(&mut self, number: u64) -> Option<Judged> {
+        let position = self.names.binary_search_by_key(&number, |name| name.number).ok()?;
+        let mut head = self.read(self.names.get(position)?);
+        head.findings = Findings::default();
+        Some(Judged::unread(head, self.after(position)))
     }
-    // Of two that are as common, the one that the first log has.
-    let first = heads.iter().find_map(|head| head.certificate.as_ref()).map(Certificate::prefix);
-    let common = counts.iter().max_by_key(|&(prefix, count)| (count, Some(*prefix) == first));
-    let common = common.map(|(prefix, _)| (*prefix).to_owned());
-    let Some(wanted) = trust.origin.clone().or(common) else { return };
-    for head in heads {
-        let prefix = head.certificate.as_ref().map(|certificate| certificate.prefix().to_owned());
-        if let Some(prefix) = prefix.filter(|prefix| *prefix != wanted) {
+
+    fn read(&self, name: &LogName) -> Head {
+        let mut head = Head::read(self.folder, name, self.trust, self.authorities);
+        let prefix = head.certificate.as_ref().map(Certificate::prefix);
+        if let (Some(prefix), Some(wanted)) = (prefix, &self.survey.prefix)
+            && prefix != wanted
+        {
             let what = format!(
                 "the log is another sidecar's: its origin begins with {prefix}, and not with {wanted}"
             );
             head.problem(Wrong::Origin, "certificate", what);
         }
+        head
     }
-}
 
-/// Each certificate names the log before it.
-fn check_previous(heads: &mut [Head]) {
-    let mut before: Option<(u64, String)> = None;
-    for head in heads {
+    /// Each certificate names the log before it.
+    fn check_previous(&mut self, head: &mut Head) {
         let number = head.name.number;
-        let Some(certificate) = &head.certificate else {
-            before = None;
-            continue;
-        };
+        let before = self.before.take();
+        let Some(certificate) = &head.certificate else { return };
         let what = match (&certificate.previous, &before) {
             (None, _) if number > 1 => {
                 Some("the certificate says that no log came before this one".to_owned())
@@ -228,10 +264,67 @@ fn check_previous(heads: &mut [Head]) {
             }
             _ => None,
         };
-        let here = (number, certificate.origin.clone());
+        self.before = Some((number, certificate.origin.clone()));
         if let Some(what) = what {
             head.problem(Wrong::Previous, "certificate", what);
         }
-        before = Some(here);
+    }
+}
+
+/// What has to be known of all logs before the first is read. Nothing of it is believed.
+#[derive(Debug, Default)]
+struct Survey {
+    /// What all logs of the chain are called but for their ids: as was asked for, or as most of them are.
+    prefix: Option<String>,
+    /// How many entries the checkpoints are over.
+    total: u64,
+}
+
+impl Survey {
+    fn of(folder: &Folder, names: &[LogName], trust: &Trust) -> Self {
+        let (mut total, mut first) = (0_u64, None);
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for log in names.iter().filter_map(|name| folder.log(name).ok()) {
+            let signed = log.checkpoint().ok().and_then(|bytes| Kept::from_checkpoint(&bytes).ok());
+            total = total.saturating_add(signed.map_or(0, |kept| kept.head.size));
+            let certificate = log.certificate().ok().and_then(|bytes| {
+                Certificate::parse(&SignedText::parse(&bytes).ok()?, &bytes).ok()
+            });
+            let Some(certificate) = certificate.filter(|_| trust.origin.is_none()) else {
+                continue;
+            };
+            let prefix = certificate.prefix();
+            if let Some(count) = counts.get_mut(prefix) {
+                *count = count.saturating_add(1);
+            } else if counts.len() < PREFIXES_MAX {
+                counts.insert(prefix.to_owned(), 1);
+            }
+            first.get_or_insert_with(|| prefix.to_owned());
+        }
+        // Of two that are as common, the one that the first log has.
+        let common =
+            counts.iter().max_by_key(|&(prefix, count)| (count, Some(prefix) == first.as_ref()));
+        let common = common.map(|(prefix, _)| prefix.clone());
+        Self { prefix: trust.origin.clone().or(common), total }
+    }
+}
+
+fn check_numbers(names: &[LogName], findings: &mut Findings) {
+    let mut last = 0_u64;
+    for name in names {
+        let number = name.number;
+        let wanted = last.saturating_add(1);
+        if number == last {
+            let what = "two logs have this number";
+            findings.problem(Problem::of_log(number, Wrong::Number, what));
+        } else if number == wanted.saturating_add(1) {
+            let what = "this log is left out: the next one is there";
+            findings.problem(Problem::of_log(wanted, Wrong::Number, what));
+        } else if number > wanted {
+            let what =
+                format!("this log and the next, up to {}, are left out", number.saturating_sub(1));
+            findings.problem(Problem::of_log(wanted, Wrong::Number, what));
+        }
+        last = number;
     }
 }

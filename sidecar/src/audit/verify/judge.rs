@@ -5,20 +5,25 @@
 use tlog_tiles::Hash;
 
 use super::heads::Head;
-use super::notes::{Previous, TreeHead};
+use super::notes::TreeHead;
 use super::prunes::Prune;
 use super::tiles::{Difference, sound_level};
 use super::trust::Kept;
 use super::verdict::{Findings, LogReport, LogState, Problem, Wrong};
 use super::walk::Walked;
 use crate::audit::reader::{LogFolder, Unread};
+use crate::clock::UnixSeconds;
 
 /// Everything that a log is judged by.
 pub(super) struct Case<'a> {
     pub(super) head: &'a Head,
     pub(super) log: &'a LogFolder,
-    /// What the next certificate says of it; `None` for the last log of the folder.
-    pub(super) next: Option<(u64, Option<&'a Previous>)>,
+    /// When it ended: when it or the next one was certified, whichever is later.
+    pub(super) ended: Option<UnixSeconds>,
+    /// The number of the next log; `None` for the last one of the folder.
+    pub(super) next: Option<u64>,
+    /// What the next certificate says of it.
+    pub(super) found: Option<TreeHead>,
     pub(super) kept: Vec<&'a Kept>,
     /// It is the last log, and a sidecar holds the lock.
     pub(super) is_held: bool,
@@ -32,6 +37,8 @@ pub(super) struct Judged {
     pub(super) findings: Findings,
     /// What is no problem if the log was pruned.
     pub(super) missing: Findings,
+    /// When it ended.
+    pub(super) ended: Option<UnixSeconds>,
     /// Its states, of which a `prune` entry names one.
     pub(super) heads: [Option<TreeHead>; 2],
     /// Not one entry is there, and some were signed.
@@ -39,6 +46,32 @@ pub(super) struct Judged {
     /// Prunings that it tells, in entries that something vouches for.
     pub(super) prunes: Vec<(u64, Prune)>,
     pub(super) kept: Vec<Kept>,
+}
+
+impl Judged {
+    /// A log of which no entries are read.
+    pub(super) fn unread(head: Head, next: Option<&Head>) -> Self {
+        let (heads, ended) = ([head.signed, head.found(next)], head.ended(next));
+        Self {
+            report: LogReport {
+                number: head.name.number,
+                origin: head.origin().map(str::to_owned),
+                state: LogState::Tampered,
+                entries: 0,
+                signed: 0,
+                vouched_by_next: 0,
+                vouched_by_nothing: 0,
+                times_ms: None,
+            },
+            findings: head.findings,
+            missing: Findings::default(),
+            ended,
+            heads,
+            is_empty: false,
+            prunes: Vec::new(),
+            kept: Vec::new(),
+        }
+    }
 }
 
 impl Case<'_> {
@@ -54,14 +87,9 @@ impl Case<'_> {
         self.head.signed.map_or(0, |head| head.size)
     }
 
-    fn found(&self) -> Option<TreeHead> {
-        let (_, previous) = self.next?;
-        previous.filter(|previous| Some(&*previous.origin) == self.head.origin()).map(|p| p.head)
-    }
-
     /// Judges it.
     pub(super) fn judge(mut self) -> Judged {
-        let heads = [self.head.signed, self.found()];
+        let heads = [self.head.signed, self.found];
         let is_empty = self.walked.is_empty && heads.iter().flatten().any(|head| head.size > 0);
         let kept = self.kept.iter().map(|&kept| kept.clone()).collect();
         if !is_empty {
@@ -72,7 +100,7 @@ impl Case<'_> {
             self.judge_said();
             self.judge_kept();
         }
-        let report = self.report();
+        let (report, ended) = (self.report(), self.ended);
         let vouched = report.signed.max(heads[1].map_or(0, |head| head.size));
         let Walked { missing, mut findings, said, .. } = self.walked;
         let prunes = said.prunes.into_iter().filter(|(at, _)| *at < vouched).collect();
@@ -82,7 +110,7 @@ impl Case<'_> {
             ..Findings::default()
         });
         all.append(std::mem::take(&mut findings));
-        Judged { report, findings: all, missing, heads, is_empty, prunes, kept }
+        Judged { report, findings: all, missing, ended, heads, is_empty, prunes, kept }
     }
 
     /// Entries that are none.
@@ -176,8 +204,8 @@ impl Case<'_> {
 
     /// What the next log's sidecar found of it.
     fn judge_found(&mut self, is_sound: bool) {
-        let Some(found) = self.found() else { return };
-        let Some((next, _)) = self.next else { return };
+        let Some(found) = self.found else { return };
+        let Some(next) = self.next else { return };
         let signed = self.signed();
         let entries = self.walked.entries;
         if found.size < signed {
@@ -318,7 +346,7 @@ impl Case<'_> {
     fn report(&self) -> LogReport {
         let (entries, signed) = (self.walked.entries, self.signed().min(self.walked.entries));
         let beyond = entries.saturating_sub(signed);
-        let found = self.found().map_or(0, |found| found.size.min(entries));
+        let found = self.found.map_or(0, |found| found.size.min(entries));
         let by_next = found.saturating_sub(signed);
         let closed = self
             .walked

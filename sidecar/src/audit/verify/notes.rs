@@ -202,7 +202,7 @@ pub(crate) fn root_hash(text: &str) -> Option<Hash> {
 }
 
 /// A time of RFC 3339 in UTC, with whole seconds.
-fn whole_seconds(text: &str) -> Option<UnixSeconds> {
+pub(crate) fn whole_seconds(text: &str) -> Option<UnixSeconds> {
     let form = text.len() == 20 && text.as_bytes().get(10) == Some(&b'T');
     form.then(|| UnixSeconds::parse(text)).flatten()
 }

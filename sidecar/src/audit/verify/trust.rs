@@ -2,6 +2,8 @@
 //!
 //! Depends on [`super::key`] and [`super::notes`].
 
+use std::time::Duration;
+
 use super::key::{KeyError, VerifyingKey};
 use super::notes::{
     Checkpoint, NoteProblem, SignedText, TreeHead, is_origin, root_hash, tree_size,
@@ -67,6 +69,8 @@ pub struct Trust {
     pub origin: Option<String>,
     /// What the logs once were.
     pub kept: Vec<Kept>,
+    /// How long each log had to be kept at least, whatever its sidecar was told.
+    pub retention_min: Duration,
 }
 
 impl Trust {

@@ -23,7 +23,7 @@ pub enum Verdict {
     /// A sidecar ended without closing its log: killed, or its machine failed. Nothing contradicts a signature.
     #[serde(rename = "unclean end")]
     UncleanEnd,
-    /// Something contradicts a signature, or is missing.
+    /// Something contradicts a signature, is missing, or was deleted before its time.
     #[serde(rename = "tampered")]
     Tampered,
 }
@@ -81,6 +81,8 @@ pub enum Wrong {
     Close,
     /// A log was pruned other than a `prune` entry says.
     Prune,
+    /// A log was pruned before its time was over.
+    PrunedEarly,
     /// What somebody kept of the log is not in it.
     Kept,
 }
@@ -206,16 +208,28 @@ pub struct Verification {
     pub trusts_itself: bool,
     /// The keys of the authorities that were trusted, by name and id.
     pub authorities: Vec<String>,
-    /// The logs, in order.
+    /// The logs, in order, the first hundred thousand.
     pub logs: Vec<LogReport>,
+    /// Logs that are not listed.
+    pub more_logs: u64,
     /// How many entries there are.
     pub entries: u64,
+    /// Times of the first and the last of them, in milliseconds since 1970.
+    pub times_ms: Option<[u64; 2]>,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// Problems that are not listed.
     pub more_problems: u64,
     /// What is worth knowing.
     pub remarks: Vec<Remark>,
+}
+
+impl Verification {
+    /// How many logs there are, listed or not.
+    #[must_use]
+    pub fn log_count(&self) -> u64 {
+        self.more_logs.saturating_add(self.logs.len() as u64)
+    }
 }
 
 /// Collects what is found, within bounds.

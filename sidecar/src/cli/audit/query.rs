@@ -176,8 +176,8 @@ fn row(found: &Match) -> Vec<String> {
         one_line(&entry.operation),
         one_line(&entry.outcome),
         cell(entry.caller.as_deref()),
-        cell(entry.key.as_deref()),
-        cell(entry.code.as_deref()),
+        cell(entry.whole.key.as_deref()),
+        cell(entry.whole.code.as_deref()),
     ]
 }
 

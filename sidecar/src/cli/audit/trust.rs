@@ -3,6 +3,7 @@
 //! Depends on [`crate::audit::verify`].
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -34,12 +35,19 @@ pub(super) struct TrustArgs {
     /// The same in words, with the root hash in base64; can be given again
     #[arg(long, value_name = "ORIGIN:SIZE:ROOT")]
     expect: Vec<String>,
+    /// How long each log that was deleted had to be kept, at least, such as 2190days
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    retention_min: Option<Duration>,
 }
 
 impl TrustArgs {
     /// Reads the files that are named.
     pub(super) fn read(&self) -> anyhow::Result<Trust> {
-        let mut trust = Trust { origin: self.origin.clone(), ..Trust::default() };
+        let mut trust = Trust {
+            origin: self.origin.clone(),
+            retention_min: self.retention_min.unwrap_or_default(),
+            ..Trust::default()
+        };
         if let Some(path) = &self.authority {
             trust.authorities = Some(keys(path, Trust::parse_authorities)?);
         }

@@ -20,7 +20,8 @@ The verdict:
   open         the same, and a sidecar is writing the last one
   unclean end  a sidecar was killed, or its machine failed; what only the next
                log's certificate vouches for, and what nothing does, is counted
-  tampered     something contradicts a signature, or is missing: each place is named
+  tampered     something contradicts a signature, is missing, or was deleted
+               before its time: each place is named
 
 Nothing in a folder shows that its end was cut off, or that an older copy of the
 whole was put back. A checkpoint that was kept elsewhere does, and so do
@@ -32,7 +33,8 @@ end; 2 wrong usage, or no log there.
 Examples:
   keypod audit verify /var/lib/keypod/audit --authority authorities.txt
   keypod audit verify audit --authority authorities.txt --checkpoint last-week
-  keypod audit verify audit --authority authorities.txt --witness-key witnesses.txt --witnessed 2";
+  keypod audit verify audit --authority authorities.txt --witness-key witnesses.txt --witnessed 2
+  keypod audit verify audit --authority authorities.txt --retention-min 2192days";
 
 /// What `keypod audit verify` takes.
 #[derive(Debug, Args)]
@@ -125,10 +127,8 @@ fn say(verification: &Verification) -> anyhow::Result<()> {
 const SHOWN_LOGS: usize = 50;
 
 fn summary(verification: &Verification) -> String {
-    let count = verification.logs.len();
-    let times = verification.logs.iter().filter_map(|log| log.times_ms);
-    let range = times.reduce(|[begin, end], [first, last]| [begin.min(first), end.max(last)]);
-    let range = range.map_or(String::new(), |[first, last]| {
+    let count = verification.log_count();
+    let range = verification.times_ms.map_or(String::new(), |[first, last]| {
         format!(", from {} to {}", rfc3339(first), rfc3339(last))
     });
     format!("{} entries in {count} logs{range}", verification.entries)

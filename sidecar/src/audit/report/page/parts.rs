@@ -29,9 +29,7 @@ pub(super) fn head(
             ("bad", "Something contradicts a signature, or is missing: see below.")
         }
     };
-    let times = verification.logs.iter().filter_map(|log| log.times_ms);
-    let range = times.reduce(|[begin, end], [first, last]| [begin.min(first), end.max(last)]);
-    let range = range.map_or("no entry".to_owned(), |[first, last]| {
+    let range = verification.times_ms.map_or("no entry".to_owned(), |[first, last]| {
         format!("{} to {} UTC", moment(first), moment(last))
     });
     let origin = verification.logs.iter().find_map(|log| log.origin.as_deref());
@@ -40,7 +38,7 @@ pub(super) fn head(
     let facts = [
         ("Origin", escape(origin)),
         ("Time", range),
-        ("Logs", grouped(verification.logs.len() as u64)),
+        ("Logs", grouped(verification.log_count())),
         ("Entries", grouped(verification.entries)),
         ("Verified", "the signature of each certificate and of each checkpoint, the hash of every entry and the tree over them, the tiles of hashes, the chain from log to log, and the form of each entry".to_owned()),
         ("By", trusted(verification, trust)),
@@ -153,7 +151,7 @@ pub(super) fn logs(verification: &Verification) -> String {
     });
     let rows: Vec<_> = rows.collect();
     let mut body = table(&["log", "id", "state", "#entries", "#signed", "first", "last"], &rows);
-    let more = verification.logs.len().saturating_sub(LOGS_MAX);
+    let more = verification.log_count().saturating_sub(LOGS_MAX as u64);
     if more > 0 {
         body.push_str(&none(&format!("And {more} more.")));
     }

@@ -74,7 +74,6 @@ struct Checked<'a> {
 struct Kept<'a> {
     time: Option<Cow<'a, str>>,
     operation: Option<Cow<'a, str>>,
-    outcome: Option<Cow<'a, str>>,
     emergency: Option<bool>,
     approved: Option<bool>,
     items: Option<Vec<Item<'a>>>,
@@ -103,17 +102,8 @@ impl<'de> Visitor<'de> for OfEntry {
             match &*name {
                 "time" => text(map, &mut kept.time)?,
                 "operation" => text(map, &mut kept.operation)?,
-                "outcome" => text(map, &mut kept.outcome)?,
-                "code" => text(map, &mut entry.code)?,
                 "request" => text(map, &mut entry.request)?,
                 "caller" => text(map, &mut entry.caller)?,
-                "key" => text(map, &mut entry.key)?,
-                "subject" => text(map, &mut entry.subject)?,
-                "context" => text(map, &mut entry.context)?,
-                "ciphertext" => text(map, &mut entry.ciphertext)?,
-                "new_subject" => text(map, &mut entry.new_subject)?,
-                "new_context" => text(map, &mut entry.new_context)?,
-                "from" => once(map, &mut entry.from)?,
                 "version" => once(map, &mut entry.version)?,
                 "bytes" => once(map, &mut entry.bytes)?,
                 "counts" => once(map, &mut entry.counts)?,
@@ -127,6 +117,7 @@ impl<'de> Visitor<'de> for OfEntry {
                 "policy_set" => text(map, &mut checked.policy_set)?,
                 "mfa" => once(map, &mut checked.mfa)?,
                 "policies" => once(map, &mut checked.policies)?,
+                _ if entry.whole.take(&name, map)? => {}
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     entry.unknown.get_or_insert_with(|| name.into_owned());
@@ -135,11 +126,30 @@ impl<'de> Visitor<'de> for OfEntry {
         }
         let required = || M::Error::custom("a required field is missing");
         entry.operation = kept.operation.ok_or_else(required)?;
-        entry.outcome = kept.outcome.ok_or_else(required)?;
+        entry.outcome = entry.whole.outcome.take().ok_or_else(required)?;
         entry.emergency = kept.emergency.unwrap_or_default();
         entry.approved = kept.approved.unwrap_or_default();
         entry.items = kept.items.unwrap_or_default();
         Ok(Read { time: kept.time.ok_or_else(required)?, entry })
+    }
+}
+
+impl<'de> Item<'de> {
+    /// Takes the value of the field `name`; `false` if it is none of its own, and then the value is still to be read.
+    fn take<M: MapAccess<'de>>(&mut self, name: &str, map: &mut M) -> Result<bool, M::Error> {
+        match name {
+            "outcome" => text(map, &mut self.outcome)?,
+            "code" => text(map, &mut self.code)?,
+            "key" => text(map, &mut self.key)?,
+            "subject" => text(map, &mut self.subject)?,
+            "context" => text(map, &mut self.context)?,
+            "ciphertext" => text(map, &mut self.ciphertext)?,
+            "new_subject" => text(map, &mut self.new_subject)?,
+            "new_context" => text(map, &mut self.new_context)?,
+            "from" => once(map, &mut self.from)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 }
 
@@ -161,17 +171,8 @@ impl<'de> Visitor<'de> for OfItem {
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
         let mut item = Item::default();
         while let Some(Text(name)) = map.next_key()? {
-            match &*name {
-                "outcome" => text(&mut map, &mut item.outcome)?,
-                "code" => text(&mut map, &mut item.code)?,
-                "key" => text(&mut map, &mut item.key)?,
-                "subject" => text(&mut map, &mut item.subject)?,
-                "context" => text(&mut map, &mut item.context)?,
-                "ciphertext" => text(&mut map, &mut item.ciphertext)?,
-                "new_subject" => text(&mut map, &mut item.new_subject)?,
-                "new_context" => text(&mut map, &mut item.new_context)?,
-                "from" => once(&mut map, &mut item.from)?,
-                _ => drop(map.next_value::<IgnoredAny>()?),
+            if !item.take(&name, &mut map)? {
+                map.next_value::<IgnoredAny>()?;
             }
         }
         Ok(item)

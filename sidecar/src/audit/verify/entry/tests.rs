@@ -7,14 +7,15 @@ fn every_field_of_the_format_is_read() {
     let entry = Entry::parse(WHOLE.as_bytes()).unwrap();
     assert_eq!(rfc3339(entry.time_ms), "2026-11-25T08:00:00.123Z");
     assert_eq!((&*entry.operation, &*entry.outcome), ("decrypt", "ok"));
-    let texts = [&entry.code, &entry.request, &entry.caller, &entry.key, &entry.subject];
+    let texts =
+        [&entry.whole.code, &entry.request, &entry.caller, &entry.whole.key, &entry.whole.subject];
     let texts: Vec<_> = texts.into_iter().flatten().map(|text| &**text).collect();
     assert_eq!(texts, ["c", "r", "billing", "cards", "1:abc"]);
     assert!(entry.emergency && !entry.approved && entry.part == Some([1, 3]));
     assert_eq!((entry.version, entry.bytes), (Some(3), Some(12)));
-    let moved = entry.from.as_ref().unwrap();
+    let moved = entry.whole.from.as_ref().unwrap();
     assert_eq!((moved.version, moved.ciphertext.as_deref()), (Some(2), Some("old")));
-    assert_eq!(entry.new_subject.as_deref(), Some("1:new"));
+    assert_eq!(entry.whole.new_subject.as_deref(), Some("1:new"));
     assert_eq!(entry.items[0].subject.as_deref(), Some("1:xyz"));
     assert_eq!(entry.detail_text("reason"), Some("é\n\u{1b}"));
     assert_eq!(entry.unknown, None);
