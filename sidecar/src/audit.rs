@@ -68,6 +68,7 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 
 use crate::clock::Clock;
+use crate::names::{KeyName, KeyVersion};
 use crate::policy::Caller;
 use counts::Counts;
 use entry::{Entry, Millis};
@@ -177,6 +178,22 @@ impl Audit {
         self.commit(&[&self.own_entry(operation, outcome, &detail)]).await
     }
 
+    /// Commits an entry about a change of a key's version that no caller asked for.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub async fn record_change(
+        &self,
+        operation: &str,
+        outcome: Outcome,
+        key: &KeyName,
+        version: KeyVersion,
+        detail: &Value,
+    ) -> Result<Receipt, AppendError> {
+        let facts = Facts { key: Some(key.clone()), version: Some(version), ..Facts::default() };
+        self.commit(&[&nobodys_entry(&*self.0.clock, operation, outcome, &facts, detail)]).await
+    }
+
     /// The bytes of an entry about the sidecar itself: for the first and the last of a log.
     #[must_use]
     pub fn own_entry(&self, operation: &str, outcome: Outcome, detail: &Value) -> Vec<u8> {
@@ -228,6 +245,17 @@ impl Audit {
 /// The bytes of an entry about the sidecar itself.
 #[must_use]
 pub fn own_entry(clock: &dyn Clock, operation: &str, outcome: Outcome, detail: &Value) -> Vec<u8> {
+    nobodys_entry(clock, operation, outcome, &Facts::default(), detail)
+}
+
+/// The bytes of an entry about what no caller asked for.
+fn nobodys_entry(
+    clock: &dyn Clock,
+    operation: &str,
+    outcome: Outcome,
+    facts: &Facts,
+    detail: &Value,
+) -> Vec<u8> {
     let entry = Entry {
         time: Millis(clock.unix_millis()),
         operation,
@@ -235,7 +263,7 @@ pub fn own_entry(clock: &dyn Clock, operation: &str, outcome: Outcome, detail: &
         code: None,
         request: None,
         asker: None,
-        facts: &Facts::default(),
+        facts,
         policy_set: None,
         detail: Some(detail),
     };

@@ -21,6 +21,7 @@ mod lifecycle;
 mod load;
 mod maintenance;
 mod news;
+mod own_changes;
 mod probe;
 mod root_change;
 mod roots;
@@ -46,9 +47,11 @@ use audit_key::HeldHashKey;
 use cache::{Cache, CachedKey, CachedVersion, Purpose};
 use maintenance::Schedule;
 use news::News;
+use own_changes::Cause;
 use setbacks::Setbacks;
 use usage::{Meter, Meters};
 
+use crate::audit::Audit;
 use crate::clock::Now;
 use crate::envelope::Context;
 use crate::flight::Flights;
@@ -117,6 +120,8 @@ struct Shared {
     pinned: OnceLock<HashSet<KeyName>>,
     /// What the audit log hashes with.
     audit: HeldHashKey,
+    /// Where it is recorded what nobody asked for.
+    recorded_in: OnceLock<Audit>,
 }
 
 /// How a key is looked up in the store.
@@ -232,6 +237,7 @@ impl Keyring {
             store_problem: Mutex::default(),
             pinned: OnceLock::new(),
             audit: HeldHashKey::default(),
+            recorded_in: OnceLock::new(),
         }))
     }
 
@@ -269,7 +275,7 @@ impl Keyring {
                 continue;
             }
             tracing::info!(key = %name, version = %key.record.primary, "usage limit reached: rotating");
-            self.rotate_from(&key.record, now).await?;
+            self.rotate_from(&key.record, Some(Cause::UsageLimit), now).await?;
         }
         Err(KeyringError::Conflict(
             "others use up each version of this key as soon as it is made: give the key larger limits",

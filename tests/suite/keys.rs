@@ -166,6 +166,16 @@ async fn a_version_that_has_sealed_its_messages_is_rotated_by_itself() {
         for (number, text) in (0..).zip(texts) {
             assert_eq!(client.decrypt(&text, &json!({})).await, [number; 33]);
         }
+        // Nobody asked for it, and it is on record.
+        let entries = sidecar.audit_entries().into_iter().map(|entry| entry.said);
+        let rotations = entries.filter(|said| said["operation"] == "rotate" && said["key"] == key);
+        let rotations: Vec<_> = rotations
+            .map(|said| json!([said["outcome"], said["version"], said["caller"]]))
+            .collect();
+        let expected = (2..=4_u32).flat_map(|version| {
+            ["begun", "ok"].map(|outcome| json!([outcome, version, Value::Null]))
+        });
+        assert_eq!(rotations, expected.collect::<Vec<_>>(), "{key}");
     }
 }
 

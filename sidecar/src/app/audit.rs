@@ -56,7 +56,9 @@ pub(super) async fn open(
     let log = Log::open(settings, authorities, Arc::clone(&clock) as _, first).await?;
     let status = log.status();
     tracing::info!(log = %status.origin, number = status.number, "audit log");
-    Ok(Audit::new(log, key, config.audit.on_failure, clock))
+    let audit = Audit::new(log, key, config.audit.on_failure, clock);
+    keyring.record_in(audit.clone());
+    Ok(audit)
 }
 
 /// SHA-256 of the configuration in force, in hexadecimal: it tells whether two starts had the same.

@@ -15,6 +15,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::cache::{CachedKey, Purpose};
 use super::maintenance::CONCURRENT_MAX;
+use super::own_changes::Cause;
 use super::{KeyLookup, Keyring, KeyringError, NewKey, check_state};
 use crate::audit::AuditHashKey;
 use crate::clock::Now;
@@ -91,7 +92,7 @@ impl Keyring {
         if let Some(version) = newest_enabled(&key.record) {
             return self.hash_key_of(&key, version, now).await;
         }
-        self.rotate_from(&key.record, now).await?;
+        self.rotate_from(&key.record, Some(Cause::NoneEnabled), now).await?;
         let key = self.key_after_change(&held.lookup, now).await?;
         let version = newest_enabled(&key.record).ok_or(KeyringError::VersionDisabled)?;
         self.hash_key_of(&key, version, now).await

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::audit::AppendError;
 use crate::root::RootError;
 use crate::secret::ArenaError;
 use crate::store::StoreError;
@@ -73,6 +74,9 @@ pub enum KeyringError {
     /// What the root gave back is not what it was given: nothing was stored.
     #[error("the root does not give back what it was given: the new version was not stored")]
     RootLies,
+    /// What nobody asked for could not be recorded, and so was not begun.
+    #[error("a change of a key cannot be recorded, and was not begun")]
+    NotRecorded(#[source] AppendError),
     /// A background task ended in a panic.
     #[error("a task of the keyring ended in a panic")]
     Panicked,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, stream};
 
 use super::load::jittered;
+use super::own_changes::{Cause, OwnChange};
 use super::{KeyLookup, Keyring};
 use crate::clock::{Now, UnixSeconds};
 use crate::error_chain::error_chain;
@@ -186,7 +187,7 @@ impl Keyring {
         };
         for key in keys {
             if rotation_is_due(&key, now.wall)
-                && let Err(error) = self.rotate_from(&key, now).await
+                && let Err(error) = self.rotate_from(&key, Some(Cause::Period), now).await
             {
                 let error = error_chain(&error);
                 tracing::warn!(key = %key.name, error, "a rotation is due and failed");
@@ -205,9 +206,15 @@ impl Keyring {
                 continue;
             }
             let key_ref = KeyRef { id: key.id, version: version.version };
+            let own = OwnChange {
+                operation: "destroy",
+                cause: Cause::DestroyDelay,
+                key: &key.name,
+                version: version.version,
+            };
             let change = VersionChange::Destroy;
-            if let Err(error) = self.change(&key.name, key_ref, version.revision, change, now).await
-            {
+            let change = self.change(&key.name, key_ref, version.revision, change, now);
+            if let Err(error) = self.recorded(own, change).await {
                 let error = error_chain(&error);
                 tracing::warn!(key = %key.name, version = %version.version, error, "a destruction is due and failed");
             }

@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::cache::{CachedKey, Purpose};
+use super::own_changes::{Cause, OwnChange};
 use super::{KeyLookup, Keyring, KeyringError, Shared, permitted_key};
 use crate::clock::Now;
 use crate::error_chain::error_chain;
@@ -36,7 +37,7 @@ impl Keyring {
         if self.has_just_been_rotated(&current.record, now) {
             tracing::info!(key = %name, version = %current.record.primary, "another sidecar has just rotated");
         } else {
-            self.rotate_from(&current.record, now).await?;
+            self.rotate_from(&current.record, None, now).await?;
         }
         let rotated = self.key_after_change(&lookup, now).await?;
         // Who made it or not: whoever asked here and then seals here seals with it, if a root answers.
@@ -58,10 +59,11 @@ impl Keyring {
 
     /// Makes the version after `record`'s primary, unless somebody else has. All who ask at once share one
     /// rotation: a usage limit is reached by many requests together. It goes on to its end, also when nobody
-    /// waits for it any more.
+    /// waits for it any more. Without a `cause` a caller asked for it, who has it recorded.
     pub(super) async fn rotate_from(
         &self,
         record: &KeyRecord,
+        cause: Option<Cause>,
         now: Now,
     ) -> Result<(), KeyringError> {
         let (keyring, record) = (self.clone(), record.clone());
@@ -69,14 +71,31 @@ impl Keyring {
         let flight = self.0.rotations.join(from, move || async move {
             match keyring.0.cache.key(&KeyLookup::Id(from.id)) {
                 Some(key) if key.record.primary > from.version => Ok(()),
-                _ => keyring.rotate_now(&record, now).await,
+                _ => keyring.rotate_now(&record, cause, now).await,
             }
         });
         flight.await.unwrap_or(Err(KeyringError::Panicked))
     }
 
-    async fn rotate_now(&self, record: &KeyRecord, now: Now) -> Result<(), KeyringError> {
+    async fn rotate_now(
+        &self,
+        record: &KeyRecord,
+        cause: Option<Cause>,
+        now: Now,
+    ) -> Result<(), KeyringError> {
         let next = record.primary.next().ok_or(KeyringError::VersionsExhausted)?;
+        let rotated = self.rotate_to(next, record, now);
+        let Some(cause) = cause else { return rotated.await };
+        let key = &record.name;
+        self.recorded(OwnChange { operation: "rotate", cause, key, version: next }, rotated).await
+    }
+
+    async fn rotate_to(
+        &self,
+        next: KeyVersion,
+        record: &KeyRecord,
+        now: Now,
+    ) -> Result<(), KeyringError> {
         let key_ref = KeyRef { id: record.id, version: next };
         let (version, secret) = self.0.make_version(key_ref, now).await?;
         match self.0.store.insert_version(record.id, record.primary, &version).await {

@@ -6,6 +6,7 @@ mod fakes;
 mod flights;
 mod lifecycle;
 mod news;
+mod own_changes;
 mod root_change;
 mod rotation;
 mod several;

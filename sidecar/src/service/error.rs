@@ -112,6 +112,7 @@ fn of_keyring(error: &KeyringError) -> Code {
             StoreError::Unavailable { .. } | StoreError::InUse { .. } => Code::StoreUnavailable,
             _ => Code::Internal,
         },
+        KeyringError::NotRecorded(_) => Code::AuditUnavailable,
         KeyringError::Memory(_) => Code::Overloaded,
         _ => Code::Internal,
     }
