@@ -28,6 +28,12 @@ fn one_log_of_four_million_entries() {
     Chain::begin(&folder("4M"), authority()).closed(4_000_000);
 }
 
+#[test]
+#[ignore = "for figures"]
+fn one_log_of_ten_million_entries() {
+    Chain::begin(&folder("10M"), authority()).closed(10_000_000);
+}
+
 /// What only has to be varied, and the same in each run.
 struct Random(u64);
 
