@@ -32,7 +32,6 @@ async fn open(folder: &tempfile::TempDir, durability: Durability) -> Log {
         folder: folder.path().join("audit"),
         origin: "keypod.bench".parse().unwrap(),
         durability,
-        commit_delay: Duration::from_micros(500),
         commit_timeout: Duration::from_secs(10),
         checkpoint_every: Duration::from_secs(1),
         queue_max: 4_096,

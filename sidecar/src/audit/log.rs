@@ -126,7 +126,7 @@ impl Log {
             Ok((chain, log, retention))
         })
         .await?;
-        let shared = Arc::new(Shared::new(&settings, &log, now.monotonic));
+        let shared = Arc::new(Shared::new(settings.queue_max, &log, now.monotonic));
         tokio::spawn(queue::watch(Arc::downgrade(&shared.queue), settings.commit_timeout));
         let writer = Writer {
             shared: Arc::clone(&shared),

@@ -46,7 +46,6 @@ pub(super) struct Queue {
     /// For [`watch`].
     watch: Arc<Notify>,
     items_max: usize,
-    commit_delay: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -55,11 +54,8 @@ struct State {
     /// Of the batch that the writer works on.
     taken: Option<Arc<Verdict>>,
     commands: VecDeque<Command>,
-    /// The writer sleeps until so many entries wait: to wake it costs a call of the system, so nobody does that who need
-    /// not.
-    sleeps_until: Option<usize>,
-    /// Entries of the batch that the writer took last.
-    last: usize,
+    /// The writer sleeps: to wake it costs a call of the system, so nobody does that who need not.
+    asleep: bool,
     /// Nobody counts the time of those who wait.
     unwatched: bool,
     /// Entries wait until a switch is over.
@@ -77,18 +73,15 @@ impl State {
         !self.held || self.closed
     }
 
-    /// Whether `entries` of them wait, or something that does not wait for them.
-    fn has_work(&self, entries: usize) -> bool {
-        let enough = self.takes_entries() && self.batch.len() >= entries;
-        enough || !self.commands.is_empty() || self.stop
+    fn has_work(&self) -> bool {
+        let entries = self.takes_entries() && !self.batch.is_empty();
+        entries || !self.commands.is_empty() || self.stop
     }
 }
 
 impl Queue {
-    /// A queue of at most `items_max` entries, in which the writer gives others up to `commit_delay` to come along.
-    pub(super) fn new(items_max: usize, commit_delay: Duration) -> Self {
-        let (state, wake, watch) = (Mutex::default(), Condvar::new(), Arc::default());
-        Self { state, wake, watch, items_max, commit_delay }
+    pub(super) fn new(items_max: usize) -> Self {
+        Self { state: Mutex::default(), wake: Condvar::new(), watch: Arc::default(), items_max }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -120,12 +113,7 @@ impl Queue {
             state.batch.put(entry, *leaf, is_told);
         }
         let waiting = state.batch.wait();
-        let waits = state.batch.len();
-        let enough = state.sleeps_until.is_some_and(|entries| waits >= entries);
-        let wakes = enough && state.takes_entries();
-        if wakes {
-            state.sleeps_until = None;
-        }
+        let wakes = state.takes_entries() && std::mem::take(&mut state.asleep);
         let watches = std::mem::take(&mut state.unwatched);
         drop(state);
         if wakes {
@@ -199,11 +187,7 @@ impl Queue {
         if unwatched { Watch::Nobody } else { Watch::Waiting }
     }
 
-    /// Waits for something to do, at most `wait`, and takes all of it; `batch` is empty. `true` if the writer is to end
-    /// after that.
-    ///
-    /// Who appends together once will do so again, and one flush for all of them costs as much as one for each: so it waits
-    /// at most `commit_delay` for as many as there were the last time. Nobody who is alone waits for others.
+    /// Waits for something to do, at most `wait`, and takes all of it; `batch` is empty. `true` if the writer is to end after that.
     pub(super) fn take(
         &self,
         batch: &mut Batch,
@@ -212,32 +196,24 @@ impl Queue {
     ) -> bool {
         let mut state = self.state();
         state.taken = None;
-        let together = state.last + state.batch.len();
-        state = self.sleep(state, 1, wait);
-        if !self.commit_delay.is_zero() && !state.has_work(together) {
-            state = self.sleep(state, together, self.commit_delay);
+        loop {
+            if state.has_work() {
+                if state.takes_entries() && !state.batch.is_empty() {
+                    std::mem::swap(batch, &mut state.batch);
+                    state.taken = Some(Arc::clone(batch.verdict()));
+                }
+                std::mem::swap(commands, &mut state.commands);
+                return state.stop;
+            }
+            state.asleep = true;
+            let waited = self.wake.wait_timeout(state, wait);
+            let (after, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = after;
+            state.asleep = false;
+            if timeout.timed_out() && !state.has_work() {
+                return false;
+            }
         }
-        if state.takes_entries() && !state.batch.is_empty() {
-            std::mem::swap(batch, &mut state.batch);
-            state.taken = Some(Arc::clone(batch.verdict()));
-        }
-        state.last = batch.len();
-        std::mem::swap(commands, &mut state.commands);
-        state.stop
-    }
-
-    /// Until so many entries wait, or there is something else to do; at most `wait`.
-    fn sleep<'state>(
-        &self,
-        mut state: MutexGuard<'state, State>,
-        entries: usize,
-        wait: Duration,
-    ) -> MutexGuard<'state, State> {
-        state.sleeps_until = Some(entries);
-        let slept = self.wake.wait_timeout_while(state, wait, |state| !state.has_work(entries));
-        let (mut state, _) = slept.unwrap_or_else(PoisonError::into_inner);
-        state.sleeps_until = None;
-        state
     }
 }
 
@@ -292,7 +268,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_nobody_takes_is_too_slow_also_after_a_time_without_entries() {
-        let queue = Arc::new(Queue::new(2, Duration::ZERO));
+        let queue = Arc::new(Queue::new(2));
         let (end, _watch) = wait(&queue);
         assert_eq!(end.await.unwrap(), Err(AppendError::TooSlow));
         let mut batch = Batch::default();
@@ -308,63 +284,14 @@ mod tests {
         assert_eq!(waiting.await, Err(AppendError::TooSlow));
     }
 
-    #[test]
-    fn who_came_together_is_waited_for_and_who_is_alone_waits_for_nobody() {
-        let queue = Arc::new(Queue::new(9, Duration::from_secs(3_600)));
-        let push = || drop(queue.push(&[(b"x", record_hash(b"x"))], true).unwrap());
-        let take = || {
-            let queue = Arc::clone(&queue);
-            std::thread::spawn(move || {
-                let mut batch = Batch::default();
-                queue.take(&mut batch, &mut VecDeque::new(), Duration::from_secs(3_600));
-                batch.len()
-            })
-        };
-        let until_it_sleeps_for = |entries| {
-            while queue.state().sleeps_until != Some(entries) {
-                std::thread::yield_now();
-            }
-        };
-        for _ in 0..3 {
-            let alone = take();
-            until_it_sleeps_for(1);
-            push();
-            assert_eq!(alone.join().unwrap(), 1);
-        }
-        push();
-        let together = take();
-        // One was written, and one came meanwhile.
-        until_it_sleeps_for(2);
-        push();
-        assert_eq!(together.join().unwrap(), 2);
-        let both = take();
-        until_it_sleeps_for(1);
-        push();
-        until_it_sleeps_for(2);
-        push();
-        assert_eq!(both.join().unwrap(), 2);
-    }
-
-    #[test]
-    fn a_command_does_not_wait_for_company() {
-        let queue = Queue::new(9, Duration::from_secs(3_600));
-        queue.push(&[(b"x", record_hash(b"x")), (b"y", record_hash(b"y"))], true).unwrap();
-        let (mut batch, mut commands) = (Batch::default(), VecDeque::new());
-        queue.take(&mut batch, &mut commands, Duration::ZERO);
-        batch.clear();
-        assert!(queue.command(Command::Resume));
-        queue.take(&mut batch, &mut commands, Duration::ZERO);
-        assert_eq!(commands.len(), 1);
-    }
-
     #[tokio::test]
     async fn the_watch_ends_with_the_writer_or_with_the_queue() {
-        let queue = Arc::new(Queue::new(2, Duration::ZERO));
+        let queue = Arc::new(Queue::new(2));
         let (end, watch) = wait(&queue);
         queue.end();
         assert_eq!(end.await.unwrap(), Err(AppendError::Closed));
         watch.await.unwrap();
-        let queue = Arc::new(Queue::new(2, Duration::ZERO));
+        let queue = Arc::new(Queue::new(2));
         let (end, watch) = wait(&queue);
         drop(queue);
         assert_eq!(end.await.unwrap(), Err(AppendError::Closed));

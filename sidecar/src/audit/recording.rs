@@ -43,7 +43,6 @@ impl Recorded {
             folder: folder.path().join("audit"),
             origin: "keypod/test".parse().unwrap(),
             durability: Durability::Async,
-            commit_delay: Duration::ZERO,
             commit_timeout: Duration::from_secs(10),
             checkpoint_every: Duration::from_secs(1),
             queue_max: 1024,

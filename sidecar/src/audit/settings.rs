@@ -20,8 +20,6 @@ pub struct LogSettings {
     pub origin: Origin,
     /// When an entry counts as committed.
     pub durability: Durability,
-    /// In [`Durability::Group`], how long an entry waits at most for as many as were committed together the last time.
-    pub commit_delay: Duration,
     /// How long an append waits, or up to an eighth longer.
     pub commit_timeout: Duration,
     /// A checkpoint is signed at most so often.

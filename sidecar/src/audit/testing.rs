@@ -100,7 +100,6 @@ impl Place {
             folder: folder.path().join("audit"),
             origin: "keypod.test/orders".parse().unwrap(),
             durability: Durability::Group,
-            commit_delay: Duration::ZERO,
             commit_timeout: Duration::from_secs(20),
             checkpoint_every: Duration::from_secs(1),
             queue_max: 4_096,

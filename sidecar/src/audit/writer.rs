@@ -14,7 +14,6 @@ use super::open_log::{Beginning, OpenLog, Signed};
 use super::queue::{Command, Queue};
 use super::receipt::{AppendError, Durability};
 use super::retention;
-use super::settings::LogSettings;
 use super::subscription::{Event, Subscribers};
 use crate::clock::Clock;
 
@@ -47,13 +46,9 @@ pub(super) struct Progress {
 }
 
 impl Shared {
-    pub(super) fn new(settings: &LogSettings, log: &OpenLog, begun: Instant) -> Self {
-        let delay = match settings.durability {
-            Durability::Group => settings.commit_delay,
-            Durability::Sync | Durability::Async => Duration::ZERO,
-        };
+    pub(super) fn new(queue_max: usize, log: &OpenLog, begun: Instant) -> Self {
         Self {
-            queue: Arc::new(Queue::new(settings.queue_max, delay)),
+            queue: Arc::new(Queue::new(queue_max)),
             subscribers: Subscribers::default(),
             lost: AtomicU64::new(0),
             progress: Mutex::new(Progress {

@@ -81,7 +81,6 @@ fn values_that_cannot_work_are_refused_with_the_setting_named() {
         ("KEYPOD_KEYS__BYTES_MAX", "9223372036854775807", "keys.bytes_max"),
         ("KEYPOD_AUDIT__DURABILITY", "maybe", "audit.durability"),
         ("KEYPOD_AUDIT__ORIGIN", "a b", "audit.origin"),
-        ("KEYPOD_AUDIT__COMMIT_DELAY", "101ms", "audit.commit_delay"),
         ("KEYPOD_AUDIT__COMMIT_TIMEOUT", "2m", "audit.commit_timeout"),
         ("KEYPOD_AUDIT__CHECKPOINT_EVERY", "0s", "audit.checkpoint_every"),
         ("KEYPOD_AUDIT__QUEUE_MAX", "0", "audit.queue_max"),

@@ -17,8 +17,6 @@ const ROTATE_BYTES_MIN: u64 = 1 << 20;
 const ROTATE_AFTER_MIN: Duration = Duration::from_secs(60);
 /// An append that nobody can wait for is as good as a refusal, and a client does not wait for ever.
 const COMMIT_TIMEOUT_MAX: Duration = Duration::from_secs(60);
-/// Longer than a flush takes, it only makes operations slow.
-const COMMIT_DELAY_MAX: Duration = Duration::from_millis(100);
 /// What a crash could leave unsigned must stay small.
 const CHECKPOINT_EVERY_MAX: Duration = Duration::from_secs(60 * 60);
 /// Entries that wait take memory.
@@ -37,8 +35,6 @@ pub(super) struct RawAudit {
     authority_key_file: Option<PathBuf>,
     durability: Durability,
     on_failure: OnFailure,
-    #[serde(with = "humantime_serde")]
-    commit_delay: Duration,
     #[serde(with = "humantime_serde")]
     commit_timeout: Duration,
     #[serde(with = "humantime_serde")]
@@ -66,7 +62,6 @@ impl Default for RawAudit {
             authority_key_file: None,
             durability: Durability::Group,
             on_failure: OnFailure::Refuse,
-            commit_delay: Duration::from_micros(500),
             commit_timeout: Duration::from_secs(2),
             checkpoint_every: Duration::from_secs(1),
             queue_max: 8192,
@@ -94,9 +89,6 @@ impl RawAudit {
         ])?;
         if self.commit_timeout > COMMIT_TIMEOUT_MAX {
             return Err(Problem::new("audit.commit_timeout", "at most a minute"));
-        }
-        if self.commit_delay > COMMIT_DELAY_MAX {
-            return Err(Problem::new("audit.commit_delay", "at most a tenth of a second"));
         }
         if self.checkpoint_every > CHECKPOINT_EVERY_MAX {
             return Err(Problem::new("audit.checkpoint_every", "at most an hour"));
@@ -130,7 +122,6 @@ impl RawAudit {
             folder: self.folder,
             origin,
             durability: self.durability,
-            commit_delay: self.commit_delay,
             commit_timeout: self.commit_timeout,
             checkpoint_every: self.checkpoint_every,
             queue_max: self.queue_max,
