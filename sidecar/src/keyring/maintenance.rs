@@ -206,12 +206,8 @@ impl Keyring {
                 continue;
             }
             let key_ref = KeyRef { id: key.id, version: version.version };
-            let own = OwnChange {
-                operation: "destroy",
-                cause: Cause::DestroyDelay,
-                key: &key.name,
-                version: version.version,
-            };
+            let own =
+                OwnChange { cause: Cause::DestroyDelay, key: &key.name, version: version.version };
             let change = VersionChange::Destroy;
             let change = self.change(&key.name, key_ref, version.revision, change, now);
             if let Err(error) = self.recorded(own, change).await {

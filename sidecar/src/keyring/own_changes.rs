@@ -24,6 +24,14 @@ pub(super) enum Cause {
 }
 
 impl Cause {
+    /// What it does to the key, as the audit log says it.
+    const fn operation(self) -> &'static str {
+        match self {
+            Self::Period | Self::UsageLimit | Self::NoneEnabled => "rotate",
+            Self::DestroyDelay => "destroy",
+        }
+    }
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Period => "period",
@@ -37,7 +45,6 @@ impl Cause {
 /// One change of one version.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OwnChange<'a> {
-    pub(super) operation: &'static str,
     pub(super) cause: Cause,
     pub(super) key: &'a KeyName,
     /// The version that is made or destroyed.
@@ -58,19 +65,16 @@ impl Keyring {
         change: impl Future<Output = Result<T, KeyringError>>,
     ) -> Result<T, KeyringError> {
         let Some(audit) = self.0.recorded_in.get() else { return change.await };
-        let detail = json!({ "cause": own.cause.as_str() });
-        let begun =
-            audit.record_change(own.operation, Outcome::Begun, own.key, own.version, &detail);
+        let (operation, cause) = (own.cause.operation(), own.cause.as_str());
+        let detail = json!({ "cause": cause });
+        let begun = audit.record_change(operation, Outcome::Begun, own.key, own.version, &detail);
         begun.await.map_err(KeyringError::NotRecorded)?;
         let changed = change.await;
         let (outcome, detail) = match &changed {
             Ok(_) => (Outcome::Ok, detail),
-            Err(error) => {
-                let detail = json!({ "cause": own.cause.as_str(), "error": error_chain(error) });
-                (Outcome::Failed, detail)
-            }
+            Err(error) => (Outcome::Failed, json!({ "cause": cause, "error": error_chain(error) })),
         };
-        let ended = audit.record_change(own.operation, outcome, own.key, own.version, &detail);
+        let ended = audit.record_change(operation, outcome, own.key, own.version, &detail);
         if let Err(error) = ended.await {
             let error = error_chain(&error);
             tracing::error!(key = %own.key, version = %own.version, error, "the audit log does not say how a change ended");

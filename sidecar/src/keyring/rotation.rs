@@ -87,7 +87,7 @@ impl Keyring {
         let rotated = self.rotate_to(next, record, now);
         let Some(cause) = cause else { return rotated.await };
         let key = &record.name;
-        self.recorded(OwnChange { operation: "rotate", cause, key, version: next }, rotated).await
+        self.recorded(OwnChange { cause, key, version: next }, rotated).await
     }
 
     async fn rotate_to(
