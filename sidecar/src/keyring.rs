@@ -15,6 +15,7 @@
 
 mod audit_key;
 mod cache;
+mod due;
 mod error;
 mod follow;
 mod lifecycle;
@@ -26,11 +27,13 @@ mod probe;
 mod root_change;
 mod roots;
 mod rotation;
+mod schedule;
 mod setbacks;
 mod status;
 mod usage;
 
 pub use audit_key::AuditHashKeys;
+pub use due::RotationDue;
 pub use error::KeyringError;
 pub use lifecycle::NewKey;
 pub use maintenance::MAINTAIN_EVERY;
@@ -45,9 +48,9 @@ use std::time::Duration;
 
 use audit_key::HeldHashKey;
 use cache::{Cache, CachedKey, CachedVersion, Purpose};
-use maintenance::Schedule;
 use news::News;
 use own_changes::Cause;
+use schedule::Schedule;
 use setbacks::Setbacks;
 use usage::{Meter, Meters};
 

@@ -21,7 +21,7 @@ pub use batch::{DecryptItem, EncryptItem, RewrapItem};
 pub use decrypt::Opened;
 pub use encrypt::Sealed;
 pub use error::{Code, Error};
-pub use keys::{Destruction, Status};
+pub use keys::{Destruction, DueRotation, Status};
 pub use recorded::Recorded;
 pub use stream::{OpeningStream, RewrappingStream, SealingStream};
 

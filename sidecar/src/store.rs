@@ -303,6 +303,11 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
     /// Whether the store answers and can be written: for health.
     async fn check(&self) -> Result<(), StoreError>;
 
+    /// What the store's server says the time is; `None` for a store that has no clock but this machine's.
+    async fn time(&self) -> Result<Option<UnixSeconds>, StoreError> {
+        Ok(None)
+    }
+
     /// Flushes and closes; every later call fails with [`StoreError::Unavailable`].
     async fn close(&self);
 

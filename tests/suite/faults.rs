@@ -49,7 +49,7 @@ async fn assert_nothing_is_lost(mut sidecar: Sidecar, ciphertext: &str) {
 }
 
 /// Runs SQL on a database that no sidecar has open.
-async fn sql(database: &Path, statements: String) {
+pub(crate) async fn sql(database: &Path, statements: String) {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);
     let mut connection = options.connect().await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut connection).await.unwrap();

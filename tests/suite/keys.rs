@@ -1,6 +1,7 @@
 //! Keys over the API: made, shown, rotated, restricted, destroyed, and counted.
 
 mod destruction;
+mod due;
 
 use keypod_tests::{Answer, Client, Sidecar, SidecarBuilder};
 use serde_json::{Value, json};

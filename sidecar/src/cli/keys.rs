@@ -19,6 +19,7 @@ Examples:
   keypod keys create patients --rotation-period 90d
   keypod keys show patients
   keypod keys rotate patients
+  keypod keys rotate --due
   keypod keys state patients 1 decrypt-only
   keypod keys destroy patients 1 --confirm patients/1
   keypod keys destroy --cancel patients 1";
@@ -62,7 +63,14 @@ enum KeysCommand {
     /// Make a new version, which encrypts from now on
     Rotate {
         /// The key
-        name: KeyName,
+        #[arg(required_unless_present = "due")]
+        name: Option<KeyName>,
+        /// Every key that you may rotate and whose period has passed; for a schedule of your own
+        #[arg(long, conflicts_with = "name")]
+        due: bool,
+        /// Also if its newest version is disabled or destroyed: the key encrypts again
+        #[arg(long, conflicts_with = "due")]
+        in_any_state: bool,
     },
     /// Set what a version may be used for
     State {
@@ -134,7 +142,15 @@ pub(super) fn run(args: KeysArgs) -> anyhow::Result<()> {
     runtime::run(async move {
         let mut client = Client::find(&args.endpoint)?;
         let answer = call(&mut client, &command).await?;
-        if args.json { output::json(&answer) } else { output::line(&in_words(&command, &answer)) }
+        if args.json {
+            output::json(&answer)?;
+        } else {
+            output::line(&in_words(&command, &answer))?;
+        }
+        match rows(&answer, "rotations").iter().filter(|one| one.get("error").is_some()).count() {
+            0 => Ok(()),
+            failed => anyhow::bail!("{failed} of the keys whose rotation is due were not rotated"),
+        }
     })
 }
 
@@ -176,8 +192,13 @@ async fn call(client: &mut Client, command: &KeysCommand) -> anyhow::Result<Valu
         }
         KeysCommand::List => client.read("/v1/keys").await,
         KeysCommand::Show { name } => client.read(&format!("/v1/keys/{name}")).await,
-        KeysCommand::Rotate { name } => {
-            client.post("/v1/rotate", Some(&json!({ "key": name.as_str() }))).await
+        KeysCommand::Rotate { name: None, .. } => client.post("/v1/rotate/due", None).await,
+        KeysCommand::Rotate { name: Some(name), in_any_state, .. } => {
+            let mut body = json!({ "key": name.as_str() });
+            if *in_any_state {
+                body["in_any_state"] = json!(true);
+            }
+            client.post("/v1/rotate", Some(&body)).await
         }
         KeysCommand::State { name, version, state } => {
             let path = format!("/v1/keys/{name}/versions/{version}/state");
@@ -200,6 +221,7 @@ fn in_words(command: &KeysCommand, answer: &Value) -> String {
     match command {
         KeysCommand::List => key_table(answer),
         KeysCommand::Approvals => approval_table(answer),
+        KeysCommand::Rotate { due: true, .. } => rotation_table(answer),
         KeysCommand::Rotate { .. } => {
             let (key, version) = (cell(answer.get("key")), cell(answer.get("key_version")));
             format!("{key} now encrypts with version {version}")
@@ -226,6 +248,22 @@ fn key_table(answer: &Value) -> String {
             rows(key, "versions").len().to_string(),
             period(key),
         ]);
+    }
+    table.render()
+}
+
+fn rotation_table(answer: &Value) -> String {
+    let rotations = rows(answer, "rotations");
+    if rotations.is_empty() {
+        return "no rotation is due".to_owned();
+    }
+    let mut table = Table::of_text(&["KEY", "NEW VERSION", "WHY"]);
+    for rotation in rotations {
+        let why = match rotation.get("error") {
+            Some(error) => format!("failed: {}", cell(error.get("detail"))),
+            None => cell(rotation.get("due")),
+        };
+        table.row(vec![cell(rotation.get("key")), cell(rotation.get("key_version")), why]);
     }
     table.render()
 }
@@ -274,6 +312,10 @@ mod tests {
         KeysCommand::Destroy { name, version, confirm: confirm.map(str::to_owned), cancel }
     }
 
+    fn rotate(name: Option<KeyName>, in_any_state: bool) -> KeysCommand {
+        KeysCommand::Rotate { due: name.is_none(), name, in_any_state }
+    }
+
     #[test]
     fn nothing_is_destroyed_that_was_not_named_twice() {
         let says = |text: &'static str| move |_: &str| Ok(Some(text.to_owned()));
@@ -301,7 +343,9 @@ mod tests {
             (create, r#"POST /v1/keys {"name":"demo","rotation_period_s":90,"messages_max":5}"#),
             (KeysCommand::List, "GET /v1/keys "),
             (KeysCommand::Show { name: name.clone() }, "GET /v1/keys/demo "),
-            (KeysCommand::Rotate { name }, r#"POST /v1/rotate {"key":"demo"}"#),
+            (rotate(Some(name.clone()), false), r#"POST /v1/rotate {"key":"demo"}"#),
+            (rotate(Some(name), true), r#"POST /v1/rotate {"key":"demo","in_any_state":true}"#),
+            (rotate(None, false), "POST /v1/rotate/due "),
             (state, r#"POST /v1/keys/demo/versions/1/state {"state":"decrypt_only"}"#),
             (
                 destroy(Some("demo/1"), false),

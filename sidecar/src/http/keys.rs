@@ -6,12 +6,12 @@ use super::answer::Answer;
 use super::error::Failure;
 use super::wire::{
     ApprovalList, ApprovalView, CreateKeyRequest, DestroyRequest, KeyList, KeyView, RotateRequest,
-    Rotated, StateRequest, Waits,
+    Rotated, RotatedDue, RotationView, StateRequest, Waits,
 };
 use super::{Api, Call, invalid, json};
 use crate::audit::Attempt;
 use crate::names::{KeyVersion, NameError};
-use crate::service::Destruction;
+use crate::service::{Destruction, DueRotation};
 use crate::store::KeyRecord;
 
 pub(super) async fn create(
@@ -46,9 +46,30 @@ pub(super) async fn rotate(
 ) -> Result<Answer, Failure> {
     let body = api.only_json_body(&mut call).await?;
     let request: RotateRequest = json::parse(&body)?;
-    let key = api.service.rotate(attempt, &request.key).await?;
+    let key = api.service.rotate(attempt, &request.key, request.in_any_state).await?;
     let answer = Rotated { key: key.name.as_str(), key_version: key.primary.number() };
     Ok(json::answer(key.receipt(), StatusCode::OK, &answer))
+}
+
+pub(super) async fn rotate_due(
+    api: &Api,
+    call: Call,
+    attempt: &mut Attempt,
+) -> Result<Answer, Failure> {
+    call.refuse_query()?;
+    let done = api.service.rotate_due(attempt).await?;
+    let rotations = done.iter().map(|one| match one {
+        DueRotation::Rotated(key, due) => RotationView::Rotated {
+            key: key.name.to_string(),
+            key_version: key.primary.number(),
+            due: due.as_str(),
+        },
+        DueRotation::Failed(key, error) => {
+            RotationView::Failed { key: key.to_string(), error: Failure::of(error).into_item() }
+        }
+    });
+    let answer = RotatedDue { rotations: rotations.collect() };
+    Ok(json::answer(done.receipt(), StatusCode::OK, &answer))
 }
 
 pub(super) async fn set_state(

@@ -217,6 +217,7 @@ fn schemas() -> Map<String, Value> {
     add::<wire::CreateKeyRequest>(&mut all);
     add::<wire::RotateRequest>(&mut all);
     add::<wire::Rotated<'_>>(&mut all);
+    add::<wire::RotatedDue>(&mut all);
     add::<wire::StateRequest>(&mut all);
     add::<wire::DestroyRequest>(&mut all);
     add::<wire::KeyView>(&mut all);

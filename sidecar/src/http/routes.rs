@@ -64,6 +64,14 @@ const CHANGE: &[Code] = &[
     Code::RootUnavailable,
     Code::StoreUnavailable,
 ];
+const ROTATE: &[Code] = &[
+    Code::KeyNotFound,
+    Code::Conflict,
+    Code::VersionDisabled,
+    Code::VersionDestroyed,
+    Code::RootUnavailable,
+    Code::StoreUnavailable,
+];
 const LOOK: &[Code] = &[Code::KeyNotFound, Code::StoreUnavailable];
 
 macro_rules! route {
@@ -116,7 +124,9 @@ pub(super) static ROUTES: &[Route] = &[
     route!(GET "/v1/keys/{name}" "show_key" "Show a key",
         Takes::Nothing, [(200, "KeyView")], LOOK, keys::show),
     change!(POST "/v1/rotate" "rotate" "Make a new version of a key",
-        Takes::Json("RotateRequest"), [(200, "Rotated")], CHANGE, keys::rotate),
+        Takes::Json("RotateRequest"), [(200, "Rotated")], ROTATE, keys::rotate),
+    change!(POST "/v1/rotate/due" "rotate_due" "Make a new version of every key whose rotation is due and which the caller may rotate",
+        Takes::Nothing, [(200, "RotatedDue")], &[Code::StoreUnavailable], keys::rotate_due),
     change!(POST "/v1/keys/{name}/versions/{version}/state" "set_state" "Set the state of a key version",
         Takes::Json("StateRequest"), [(200, "KeyView")], CHANGE, keys::set_state),
     change!(POST "/v1/keys/{name}/versions/{version}/destroy" "destroy" "Destroy a key version, after a delay",

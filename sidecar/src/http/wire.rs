@@ -322,6 +322,35 @@ pub(super) struct RotateRequest {
     #[serde(deserialize_with = "fields::key_name")]
     #[schema(schema_with = fields::key_name_schema)]
     pub(super) key: KeyName,
+    /// Whether to rotate it too if its newest version is disabled or destroyed, so that the key encrypts again.
+    #[serde(default)]
+    pub(super) in_any_state: bool,
+}
+
+/// The answer to `POST /v1/rotate/due`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RotatedDue {
+    /// Every key whose rotation was due, by name.
+    pub(super) rotations: Vec<RotationView>,
+}
+
+/// What became of a key whose rotation was due.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum RotationView {
+    Rotated {
+        /// The name of the key.
+        key: String,
+        /// The new version.
+        key_version: u32,
+        /// Why it was due: `period`, or `dated_in_future` where the age of the version before is not known.
+        due: &'static str,
+    },
+    Failed {
+        /// The name of the key.
+        key: String,
+        error: ItemError,
+    },
 }
 
 /// The answer to `POST /v1/rotate`.

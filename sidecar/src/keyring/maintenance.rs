@@ -3,81 +3,22 @@
 //! Each function does whatever is due at the time it is given; `app.rs` calls them on timers, tests with a manual clock. A refresh that fails is tried again soon and changes no bound.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 
 use super::load::jittered;
-use super::own_changes::{Cause, OwnChange};
 use super::{KeyLookup, Keyring};
-use crate::clock::{Now, UnixSeconds};
+use crate::clock::Now;
 use crate::error_chain::error_chain;
-use crate::names::KeyRef;
-use crate::store::{KeyRecord, VersionChange, VersionState};
 
 /// Each part of the maintenance is called this often. A look that would fall due between two calls is due at the first
 /// of them, so that it comes within its setting (`a_recheck_never_comes_later_than_its_setting_says`).
 pub const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 /// Calls of the store or the root that run at once.
 pub(super) const CONCURRENT_MAX: usize = 32;
-/// All keys in the store are looked over for what is due this often.
-const LOOK_OVER_EVERY: Duration = Duration::from_secs(60);
 /// Rechecks at the root are waited for this long.
 const RECHECK_WAIT_MAX: Duration = Duration::from_secs(1);
-/// Between two readings, the wall clock may differ from the monotonic one by this much.
-const CLOCK_DRIFT_MAX: Duration = Duration::from_secs(120);
-/// After a jump of the wall clock nothing is destroyed for this long: time to set it right, or to cancel.
-const HOLD_AFTER_JUMP: Duration = Duration::from_secs(60 * 60);
-
-/// When the last look over all keys was, and what the clocks said then.
-#[derive(Debug, Default)]
-pub(super) struct Schedule(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    looked_over: Option<Instant>,
-    last: Option<Now>,
-    asked_others: Option<Instant>,
-    hold_until: Option<Instant>,
-}
-
-/// What is to be done now.
-struct Due {
-    look_over: bool,
-    destroy: bool,
-    ask_others: bool,
-}
-
-impl Schedule {
-    fn tick(&self, now: Now, root_recheck: Duration) -> Due {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = state.last.replace(now)
-            && jumped(last, now)
-        {
-            tracing::error!(
-                before = %last.wall, after = %now.wall,
-                "the wall clock jumped: no key version is destroyed for an hour; check the time service"
-            );
-            state.hold_until = Some(now.monotonic + HOLD_AFTER_JUMP);
-        }
-        let look_over = state.looked_over.is_none_or(|then| now.since(then) >= LOOK_OVER_EVERY);
-        if look_over {
-            state.looked_over = Some(now.monotonic);
-        }
-        let ask_others = state.asked_others.is_none_or(|then| now.since(then) >= root_recheck);
-        if ask_others {
-            state.asked_others = Some(now.monotonic);
-        }
-        let destroy = state.hold_until.is_none_or(|until| now.monotonic >= until);
-        Due { look_over, destroy, ask_others }
-    }
-}
-
-fn jumped(last: Now, now: Now) -> bool {
-    let expected = last.wall.after(now.since(last.monotonic));
-    now.wall.0.abs_diff(expected.0) > CLOCK_DRIFT_MAX.as_secs()
-}
 
 impl Keyring {
     /// Does all that is due at `now`: what [`Keyring::refresh`], [`Keyring::recheck`] and [`Keyring::do_due`] do. A
@@ -118,7 +59,7 @@ impl Keyring {
     pub async fn do_due(&self, now: Now) {
         let due = self.0.schedule.tick(now, self.0.settings.root_recheck);
         if due.look_over {
-            self.look_over(due.destroy, now).await;
+            self.look_over(now).await;
             self.warm_pinned(now).await;
         }
         if due.ask_others {
@@ -175,54 +116,4 @@ impl Keyring {
     fn retry_at(&self, now: Now) -> Instant {
         now.monotonic + jittered(self.0.settings.retry_interval)
     }
-
-    /// Rotates every key whose period has passed, and destroys every version whose delay has.
-    async fn look_over(&self, may_destroy: bool, now: Now) {
-        let keys = match self.0.store.list_keys().await {
-            Ok(keys) => keys,
-            Err(error) => {
-                tracing::warn!(error = %error, "the store could not be looked over for what is due");
-                return;
-            }
-        };
-        for key in keys {
-            if rotation_is_due(&key, now.wall)
-                && let Err(error) = self.rotate_from(&key, Some(Cause::Period), now).await
-            {
-                let error = error_chain(&error);
-                tracing::warn!(key = %key.name, error, "a rotation is due and failed");
-            }
-            if may_destroy {
-                self.destroy_due(&key, now).await;
-            }
-        }
-    }
-
-    async fn destroy_due(&self, key: &KeyRecord, now: Now) {
-        for version in &key.versions {
-            if version.state == VersionState::Destroyed
-                || version.destroy_at.is_none_or(|at| at > now.wall)
-            {
-                continue;
-            }
-            let key_ref = KeyRef { id: key.id, version: version.version };
-            let own =
-                OwnChange { cause: Cause::DestroyDelay, key: &key.name, version: version.version };
-            let change = VersionChange::Destroy;
-            let change = self.change(&key.name, key_ref, version.revision, change, now);
-            if let Err(error) = self.recorded(own, change).await {
-                let error = error_chain(&error);
-                tracing::warn!(key = %key.name, version = %version.version, error, "a destruction is due and failed");
-            }
-        }
-    }
-}
-
-fn rotation_is_due(key: &KeyRecord, now: UnixSeconds) -> bool {
-    let (Some(period), Some(primary)) = (key.settings.rotation_period_s, key.version(key.primary))
-    else {
-        return false;
-    };
-    primary.state == VersionState::Enabled
-        && now >= primary.created_at.after(Duration::from_secs(period))
 }

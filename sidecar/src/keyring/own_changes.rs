@@ -8,13 +8,16 @@ use serde_json::json;
 use super::{Keyring, KeyringError};
 use crate::audit::{Audit, Outcome};
 use crate::error_chain::error_chain;
-use crate::names::{KeyName, KeyVersion};
+use crate::names::{KeyId, KeyName, KeyVersion};
+use crate::store::VersionState;
 
 /// Why it changes a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
     /// The rotation period has passed.
     Period,
+    /// A caller asked for the rotation of what is due, and this was.
+    DueWhenAsked,
     /// A version has sealed as much as it may.
     UsageLimit,
     /// No version of the audit log's own key is enabled.
@@ -27,7 +30,7 @@ impl Cause {
     /// What it does to the key, as the audit log says it.
     const fn operation(self) -> &'static str {
         match self {
-            Self::Period | Self::UsageLimit | Self::NoneEnabled => "rotate",
+            Self::Period | Self::DueWhenAsked | Self::UsageLimit | Self::NoneEnabled => "rotate",
             Self::DestroyDelay => "destroy",
         }
     }
@@ -35,6 +38,7 @@ impl Cause {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Period => "period",
+            Self::DueWhenAsked => "due_when_asked",
             Self::UsageLimit => "usage_limit",
             Self::NoneEnabled => "none_enabled",
             Self::DestroyDelay => "destroy_delay",
@@ -47,6 +51,7 @@ impl Cause {
 pub(super) struct OwnChange<'a> {
     pub(super) cause: Cause,
     pub(super) key: &'a KeyName,
+    pub(super) id: KeyId,
     /// The version that is made or destroyed.
     pub(super) version: KeyVersion,
 }
@@ -65,14 +70,21 @@ impl Keyring {
         change: impl Future<Output = Result<T, KeyringError>>,
     ) -> Result<T, KeyringError> {
         let Some(audit) = self.0.recorded_in.get() else { return change.await };
-        let (operation, cause) = (own.cause.operation(), own.cause.as_str());
-        let detail = json!({ "cause": cause });
+        let operation = own.cause.operation();
+        let mut detail = json!({ "cause": own.cause.as_str(), "key_id": own.id.to_string() });
         let begun = audit.record_change(operation, Outcome::Begun, own.key, own.version, &detail);
         begun.await.map_err(KeyringError::NotRecorded)?;
         let changed = change.await;
-        let (outcome, detail) = match &changed {
-            Ok(_) => (Outcome::Ok, detail),
-            Err(error) => (Outcome::Failed, json!({ "cause": cause, "error": error_chain(error) })),
+        let outcome = match (&changed, own.cause) {
+            (Ok(_), Cause::DestroyDelay) => {
+                detail["state"] = json!(VersionState::Destroyed.as_str());
+                Outcome::Ok
+            }
+            (Ok(_), _) => Outcome::Ok,
+            (Err(error), _) => {
+                detail["error"] = json!(error_chain(error));
+                Outcome::Failed
+            }
         };
         let ended = audit.record_change(operation, outcome, own.key, own.version, &detail);
         if let Err(error) = ended.await {

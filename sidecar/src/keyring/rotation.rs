@@ -6,12 +6,12 @@
 //! at once into one, across sidecars; within this one they share a flight, so that a thousand requests which
 //! find a version used up ask the root once.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::cache::{CachedKey, Purpose};
 use super::own_changes::{Cause, OwnChange};
-use super::{KeyLookup, Keyring, KeyringError, Shared, permitted_key};
+use super::{KeyLookup, Keyring, KeyringError, Shared, check_state, permitted_key};
 use crate::clock::Now;
 use crate::error_chain::error_chain;
 use crate::names::{KeyRef, KeyVersion};
@@ -28,18 +28,48 @@ impl Keyring {
     /// same version wins, or another sidecar has rotated the key within [`ROTATED_TOGETHER`], its new version is
     /// returned: a schedule that runs in every pod makes one version.
     ///
+    /// Somebody wanted a key whose newest version is disabled or destroyed to encrypt nothing, so this refuses it;
+    /// [`Keyring::rotate_in_any_state`] does not.
+    ///
     /// # Errors
-    /// [`KeyringError`]: no such key, or store or root cannot be reached.
+    /// [`KeyringError`]: no such key, [`KeyringError::VersionDisabled`], [`KeyringError::VersionDestroyed`], or store or
+    /// root cannot be reached.
     pub async fn rotate(&self, permit: &Permit<'_>, now: Now) -> Result<KeyRecord, KeyringError> {
         let name = permitted_key(permit, &[Action::Rotate])?;
-        let lookup = KeyLookup::Name(name.clone());
-        let current = self.look_up(lookup.clone(), now.monotonic, now).await?;
+        let key = self.look_up(KeyLookup::Name(name.clone()), now.monotonic, now).await?;
+        let primary = key.record.version(key.record.primary);
+        let state = primary.map_or(VersionState::Destroyed, |primary| primary.state);
+        check_state(state, Purpose::Decrypt)?;
+        self.rotate_as_asked(key, now).await
+    }
+
+    /// The same for a key whose newest version is in any state: what was disabled or destroyed stays so, and the key
+    /// encrypts again, with a version of its own.
+    ///
+    /// # Errors
+    /// [`KeyringError`]: no such key, or store or root cannot be reached.
+    pub async fn rotate_in_any_state(
+        &self,
+        permit: &Permit<'_>,
+        now: Now,
+    ) -> Result<KeyRecord, KeyringError> {
+        let name = permitted_key(permit, &[Action::Rotate])?;
+        let key = self.look_up(KeyLookup::Name(name.clone()), now.monotonic, now).await?;
+        self.rotate_as_asked(key, now).await
+    }
+
+    async fn rotate_as_asked(
+        &self,
+        current: Arc<CachedKey>,
+        now: Now,
+    ) -> Result<KeyRecord, KeyringError> {
+        let name = &current.record.name;
         if self.has_just_been_rotated(&current.record, now) {
             tracing::info!(key = %name, version = %current.record.primary, "another sidecar has just rotated");
         } else {
             self.rotate_from(&current.record, None, now).await?;
         }
-        let rotated = self.key_after_change(&lookup, now).await?;
+        let rotated = self.key_after_change(&KeyLookup::Id(current.record.id), now).await?;
         // Who made it or not: whoever asked here and then seals here seals with it, if a root answers.
         let _ = self.version(&rotated, rotated.record.primary, Purpose::Encrypt, now).await;
         Ok(rotated.record.clone())
@@ -86,8 +116,8 @@ impl Keyring {
         let next = record.primary.next().ok_or(KeyringError::VersionsExhausted)?;
         let rotated = self.rotate_to(next, record, now);
         let Some(cause) = cause else { return rotated.await };
-        let key = &record.name;
-        self.recorded(OwnChange { cause, key, version: next }, rotated).await
+        let (key, id) = (&record.name, record.id);
+        self.recorded(OwnChange { cause, key, id, version: next }, rotated).await
     }
 
     async fn rotate_to(
@@ -124,7 +154,7 @@ impl Keyring {
         &self,
         lookup: &KeyLookup,
         now: Now,
-    ) -> Result<std::sync::Arc<CachedKey>, KeyringError> {
+    ) -> Result<Arc<CachedKey>, KeyringError> {
         self.0.look_up_now(lookup, now).await
     }
 }

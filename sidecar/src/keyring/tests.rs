@@ -2,6 +2,7 @@
 
 mod audit_key;
 mod bounds;
+mod due;
 mod fakes;
 mod flights;
 mod lifecycle;

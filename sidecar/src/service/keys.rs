@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Error, Recorded, Service};
 use crate::audit::{Attempt, LogStatus};
 use crate::clock::Now;
-use crate::keyring::{KeyringError, KeyringStatus, NewKey};
+use crate::keyring::{KeyringError, KeyringStatus, NewKey, RotationDue};
 use crate::names::{KeyName, KeyVersion};
 use crate::policy::{Action, Caller, Permit, Policies, Resource};
 use crate::store::{Approval, KeyRecord, StoreError, VersionState};
@@ -37,6 +37,15 @@ pub enum Destruction {
     Waits(Approval),
     /// It is under way or done: the key as it is now.
     Ordered(KeyRecord),
+}
+
+/// What became of a key whose rotation was due.
+#[derive(Debug)]
+pub enum DueRotation {
+    /// The key with its new version, and why it was due.
+    Rotated(KeyRecord, RotationDue),
+    /// It has no new version.
+    Failed(KeyName, Error),
 }
 
 impl Service {
@@ -87,7 +96,8 @@ impl Service {
         Ok(Recorded::new(keys, attempt.succeed().await?))
     }
 
-    /// Makes a new version and makes it primary.
+    /// Makes a new version and makes it primary; of a key whose newest version is disabled or destroyed only
+    /// `in_any_state`.
     ///
     /// # Errors
     /// [`Error`]; no version was made.
@@ -95,11 +105,43 @@ impl Service {
         &self,
         attempt: &mut Attempt,
         name: &KeyName,
+        in_any_state: bool,
     ) -> Result<Recorded<KeyRecord>, Error> {
         let (permit, now) = self.begin_change(attempt, Action::Rotate, name).await?;
-        let key = self.keyring.rotate(&permit, now).await?;
+        let key = match in_any_state {
+            true => self.keyring.rotate_in_any_state(&permit, now).await?,
+            false => self.keyring.rotate(&permit, now).await?,
+        };
         attempt.about_version(key.primary);
         Ok(Recorded::new(key, attempt.succeed().await?))
+    }
+
+    /// Rotates every key that the caller may rotate and whose rotation is due. One that fails stops no other.
+    ///
+    /// # Errors
+    /// [`Error`]: the keys cannot be listed, or nothing can be recorded.
+    pub async fn rotate_due(
+        &self,
+        attempt: &mut Attempt,
+    ) -> Result<Recorded<Vec<DueRotation>>, Error> {
+        let now = self.now();
+        attempt.begin().await?;
+        let mut done = Vec::new();
+        for key in self.keyring.list().await? {
+            let (caller, resource) = (attempt.caller(), Resource::Key(&key.name));
+            let decided = self.decide(caller, Action::Rotate, resource, None, false, now);
+            let Ok(permit) = decided else { continue };
+            self.emergencies.note(&permit);
+            match self.keyring.rotate_if_due(&permit, now).await {
+                Ok(None) => {}
+                Ok(Some((key, due))) => done.push(DueRotation::Rotated(key, due)),
+                Err(error) => done.push(DueRotation::Failed(key.name, error.into())),
+            }
+        }
+        let failed = done.iter().filter(|one| matches!(one, DueRotation::Failed(..))).count();
+        attempt.detail("rotated", done.len() - failed);
+        attempt.detail("failed", failed);
+        Ok(Recorded::new(done, attempt.succeed().await?))
     }
 
     /// Sets the state of a version.
@@ -159,7 +201,9 @@ impl Service {
             attempt.detail("approval", waits.id.clone());
             Destruction::Waits(waits)
         } else {
-            Destruction::Ordered(self.keyring.destroy(&permit, version, now).await?)
+            let key = self.keyring.destroy(&permit, version, now).await?;
+            say_of_destruction(attempt, &key, version);
+            Destruction::Ordered(key)
         };
         Ok(Recorded::new(destruction, attempt.succeed().await?))
     }
@@ -215,6 +259,7 @@ impl Service {
         let permit = self.permit_if_approved(attempt, Action::Destroy, name, now)?;
         attempt.begin().await?;
         let key = self.keyring.approve(&permit, id, now).await?;
+        say_of_destruction(attempt, &key, approval.key.version);
         Ok(Recorded::new(key, attempt.succeed().await?))
     }
 
@@ -255,5 +300,15 @@ impl Service {
         let permit = self.permit(attempt, action, name, None, now)?;
         attempt.begin().await?;
         Ok((permit, now))
+    }
+}
+
+/// What an order to destroy has come to: which key's version it is, whatever the key is called later, and whether it is gone.
+fn say_of_destruction(attempt: &mut Attempt, key: &KeyRecord, version: KeyVersion) {
+    attempt.detail("key_id", key.id.to_string());
+    let Some(record) = key.version(version) else { return };
+    attempt.detail("state", record.state.as_str());
+    if let Some(at) = record.destroy_at {
+        attempt.detail("destroy_at", at.0);
     }
 }

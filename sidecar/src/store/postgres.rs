@@ -261,6 +261,11 @@ impl KeyStore for PostgresStore {
         done.map_err(|fault| self.failed(fault))
     }
 
+    async fn time(&self) -> Result<Option<UnixSeconds>, StoreError> {
+        let told = look!(self.connections, connection => schema::time(connection));
+        told.map(Some).map_err(|fault| self.failed(fault))
+    }
+
     async fn close(&self) {
         self.connections.close().await;
     }

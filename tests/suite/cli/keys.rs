@@ -26,6 +26,7 @@ async fn a_key_lives_its_life_on_the_command_line() {
     assert!(destroyed["versions"][0]["destroy_at"].is_string(), "{destroyed}");
     let back = json(&["destroy", "--cancel", "patients", "1"]).await;
     assert!(back["versions"][0]["destroy_at"].is_null(), "{back}");
+    assert_eq!(json(&["rotate", "--due"]).await, json!({ "rotations": [] }));
     assert_eq!(json(&["approvals"]).await, json!({ "approvals": [] }));
 }
 

@@ -31,7 +31,7 @@ impl Page {
         for line in text.lines() {
             section = line.strip_prefix("## ").unwrap_or(section);
             let Some(row) = line.strip_prefix("| ") else { continue };
-            let cells: Vec<_> = row.trim_end_matches(" |").split(" | ").collect();
+            let cells: Vec<_> = row.trim_end_matches('|').split('|').map(str::trim).collect();
             match section {
                 "Data" | "Keys" => page.add_routes(&cells),
                 _ if section.starts_with("Errors") => page.add_codes(&cells),

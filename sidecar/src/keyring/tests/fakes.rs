@@ -160,6 +160,8 @@ pub(super) struct FakeStore {
     /// What look-ups wait before with what they have read: as an answer on a slow network does.
     pub(super) gate: Gate,
     lookups: AtomicUsize,
+    /// What its server says the time is.
+    pub(super) time: std::sync::Mutex<Option<UnixSeconds>>,
     /// What the store tells those who watch it.
     pub(super) events: broadcast::Sender<StoreEvent>,
 }
@@ -171,6 +173,7 @@ impl FakeStore {
             fails: AtomicBool::new(false),
             gate: Gate::new(),
             lookups: AtomicUsize::new(0),
+            time: std::sync::Mutex::default(),
             events: broadcast::channel(16).0,
         }
     }
@@ -275,6 +278,10 @@ impl KeyStore for FakeStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.answer()?.check().await
+    }
+
+    async fn time(&self) -> Result<Option<UnixSeconds>, StoreError> {
+        self.answer().map(|_| *self.time.lock().unwrap())
     }
 
     fn is_shared(&self) -> bool {

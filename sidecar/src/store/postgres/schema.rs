@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use super::connect::{Patience, one};
 use super::error::{corrupt, unavailable};
 use super::{Migrated, PostgresSettings};
+use crate::clock::UnixSeconds;
 use crate::store::StoreError;
 use crate::store::fault::Fault;
 
@@ -194,6 +195,14 @@ pub(super) async fn probe(tx: &mut PgConnection) -> Result<(), Fault> {
             .to_owned(),
     }
     .into())
+}
+
+/// What the server says the time is.
+pub(super) async fn time(connection: &mut PgConnection) -> Result<UnixSeconds, Fault> {
+    let seconds: i64 = sqlx::query_scalar("SELECT extract(epoch FROM clock_timestamp())::bigint")
+        .fetch_one(connection)
+        .await?;
+    Ok(UnixSeconds(u64::try_from(seconds).unwrap_or(0)))
 }
 
 #[cfg(test)]
