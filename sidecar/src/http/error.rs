@@ -210,9 +210,15 @@ fn advice_on_key(error: &KeyringError) -> &'static str {
         KeyringError::SamePerson => "another person than who asked must approve it",
         KeyringError::KeyExists => "use the key that is there, or choose another name",
         KeyringError::VersionDisabled => {
-            "enable the version, or rotate the key if it is to encrypt"
+            "enable the version, or rotate the key if it is to encrypt (with in_any_state if it is disabled)"
+        }
+        KeyringError::NewestDisabled => {
+            "enable it again, or say in_any_state if the key is to encrypt with a version of its own"
         }
         KeyringError::VersionDestroyed => "nothing brings it back",
+        KeyringError::NewestDestroyed => {
+            "say in_any_state if the key is to encrypt again, with a version of its own"
+        }
         KeyringError::Reserved => "names that begin with keypod. are reserved",
         KeyringError::Conflict(text) => text,
         KeyringError::LimitTooSmall => {

@@ -35,6 +35,12 @@ pub enum KeyringError {
     /// The version is destroyed for good.
     #[error("this key version is destroyed")]
     VersionDestroyed,
+    /// A key is to be rotated whose newest version is disabled.
+    #[error("the newest version of this key is disabled, so that the key encrypts nothing")]
+    NewestDisabled,
+    /// A key is to be rotated whose newest version is destroyed.
+    #[error("the newest version of this key is destroyed, so that the key encrypts nothing")]
+    NewestDestroyed,
     /// Somebody else changed the key at the same time, or its state does not allow the change.
     #[error("{0}")]
     Conflict(&'static str),

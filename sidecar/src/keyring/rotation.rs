@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::cache::{CachedKey, Purpose};
 use super::own_changes::{Cause, OwnChange};
-use super::{KeyLookup, Keyring, KeyringError, Shared, check_state, permitted_key};
+use super::{KeyLookup, Keyring, KeyringError, Shared, permitted_key};
 use crate::clock::Now;
 use crate::error_chain::error_chain;
 use crate::names::{KeyRef, KeyVersion};
@@ -32,14 +32,16 @@ impl Keyring {
     /// [`Keyring::rotate_in_any_state`] does not.
     ///
     /// # Errors
-    /// [`KeyringError`]: no such key, [`KeyringError::VersionDisabled`], [`KeyringError::VersionDestroyed`], or store or
+    /// [`KeyringError`]: no such key, [`KeyringError::NewestDisabled`], [`KeyringError::NewestDestroyed`], or store or
     /// root cannot be reached.
     pub async fn rotate(&self, permit: &Permit<'_>, now: Now) -> Result<KeyRecord, KeyringError> {
         let name = permitted_key(permit, &[Action::Rotate])?;
         let key = self.look_up(KeyLookup::Name(name.clone()), now.monotonic, now).await?;
-        let primary = key.record.version(key.record.primary);
-        let state = primary.map_or(VersionState::Destroyed, |primary| primary.state);
-        check_state(state, Purpose::Decrypt)?;
+        match key.record.version(key.record.primary).map(|primary| primary.state) {
+            Some(VersionState::Enabled | VersionState::DecryptOnly) => {}
+            Some(VersionState::Disabled) => return Err(KeyringError::NewestDisabled),
+            Some(VersionState::Destroyed) | None => return Err(KeyringError::NewestDestroyed),
+        }
         self.rotate_as_asked(key, now).await
     }
 

@@ -93,8 +93,8 @@ fn of_keyring(error: &KeyringError) -> Code {
         KeyringError::Reserved => Code::InvalidRequest,
         KeyringError::SamePerson => Code::Forbidden,
         KeyringError::KeyExists => Code::KeyExists,
-        KeyringError::VersionDisabled => Code::VersionDisabled,
-        KeyringError::VersionDestroyed => Code::VersionDestroyed,
+        KeyringError::VersionDisabled | KeyringError::NewestDisabled => Code::VersionDisabled,
+        KeyringError::VersionDestroyed | KeyringError::NewestDestroyed => Code::VersionDestroyed,
         KeyringError::Conflict(_)
         | KeyringError::LimitTooSmall
         | KeyringError::VersionsExhausted => Code::Conflict,

@@ -51,6 +51,8 @@ async fn a_key_that_is_disabled_encrypts_again_only_when_that_is_said() {
     assert_eq!(client.post_json("/v1/keys/demo/versions/1/state", &state).await.status, 200);
     let asked = client.post_json("/v1/rotate", &json!({ "key": "demo" })).await;
     asked.assert_problem(409, "version_disabled");
+    let advice = asked.json()["detail"].to_string();
+    assert!(advice.contains("in_any_state"), "{advice}");
     let asked =
         client.post_json("/v1/rotate", &json!({ "key": "demo", "in_any_state": true })).await;
     assert_eq!(asked.json(), json!({ "key": "demo", "key_version": 2 }));

@@ -112,11 +112,11 @@ async fn a_key_whose_newest_version_is_disabled_or_destroyed_is_rotated_only_whe
     let rotate = permit(Action::Rotate, "a");
     world.set_state(&world.keyring, &key, VersionState::Disabled).await;
     let refused = world.keyring.rotate(&rotate, world.now()).await;
-    assert!(matches!(refused, Err(KeyringError::VersionDisabled)), "{refused:?}");
+    assert!(matches!(refused, Err(KeyringError::NewestDisabled)), "{refused:?}");
     let destroy = permit(Action::Destroy, "a");
     world.keyring.destroy(&destroy, KeyVersion::FIRST, world.now()).await.unwrap();
     let refused = world.keyring.rotate(&rotate, world.now()).await;
-    assert!(matches!(refused, Err(KeyringError::VersionDestroyed)), "{refused:?}");
+    assert!(matches!(refused, Err(KeyringError::NewestDestroyed)), "{refused:?}");
     assert_eq!(primary(&world, &key).await, 1);
     let rotated = world.keyring.rotate_in_any_state(&rotate, world.now()).await.unwrap();
     assert_eq!(rotated.primary.number(), 2);
