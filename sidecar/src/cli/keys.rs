@@ -194,10 +194,10 @@ async fn call(client: &mut Client, command: &KeysCommand) -> anyhow::Result<Valu
         KeysCommand::Show { name } => client.read(&format!("/v1/keys/{name}")).await,
         KeysCommand::Rotate { name: None, .. } => client.post("/v1/rotate/due", None).await,
         KeysCommand::Rotate { name: Some(name), in_any_state, .. } => {
-            let mut body = json!({ "key": name.as_str() });
-            if *in_any_state {
-                body["in_any_state"] = json!(true);
-            }
+            let body = match in_any_state {
+                true => json!({ "key": name.as_str(), "in_any_state": true }),
+                false => json!({ "key": name.as_str() }),
+            };
             client.post("/v1/rotate", Some(&body)).await
         }
         KeysCommand::State { name, version, state } => {

@@ -70,20 +70,21 @@ impl Keyring {
         change: impl Future<Output = Result<T, KeyringError>>,
     ) -> Result<T, KeyringError> {
         let Some(audit) = self.0.recorded_in.get() else { return change.await };
-        let operation = own.cause.operation();
-        let mut detail = json!({ "cause": own.cause.as_str(), "key_id": own.id.to_string() });
+        let (operation, cause) = (own.cause.operation(), own.cause.as_str());
+        let id = own.id.to_string();
+        let detail = json!({ "cause": cause, "key_id": id });
         let begun = audit.record_change(operation, Outcome::Begun, own.key, own.version, &detail);
         begun.await.map_err(KeyringError::NotRecorded)?;
         let changed = change.await;
-        let outcome = match (&changed, own.cause) {
+        let (outcome, detail) = match (&changed, own.cause) {
             (Ok(_), Cause::DestroyDelay) => {
-                detail["state"] = json!(VersionState::Destroyed.as_str());
-                Outcome::Ok
+                let state = VersionState::Destroyed.as_str();
+                (Outcome::Ok, json!({ "cause": cause, "key_id": id, "state": state }))
             }
-            (Ok(_), _) => Outcome::Ok,
+            (Ok(_), _) => (Outcome::Ok, detail),
             (Err(error), _) => {
-                detail["error"] = json!(error_chain(error));
-                Outcome::Failed
+                let error = error_chain(error);
+                (Outcome::Failed, json!({ "cause": cause, "key_id": id, "error": error }))
             }
         };
         let ended = audit.record_change(operation, outcome, own.key, own.version, &detail);
