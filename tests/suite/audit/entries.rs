@@ -139,6 +139,9 @@ async fn go_through_keys(audited: &mut Audited<'_>) {
     let (_, rotated) =
         audited.change("rotate", audited.post("/v1/rotate", &json!({ "key": "second" }))).await;
     assert_eq!((&rotated["key"], &rotated["version"]), (&json!("second"), &json!(2)));
+    let due = audited.client.request("POST", "/v1/rotate/due");
+    let (_, looked) = audited.change("rotate_due", due).await;
+    assert_eq!(looked["detail"]["rotated"], 0);
     let version = "/v1/keys/second/versions/1";
     let state = audited.post(&format!("{version}/state"), &json!({ "state": "disabled" }));
     let (_, set) = audited.change("state", state).await;
